@@ -1,0 +1,9 @@
+//! Text → tokens → block-by-block forward → Σx² and H = XᵀX of every linear's input.
+
+mod calibration;
+mod imatrix;
+mod text;
+
+pub use calibration::{Calibration, CalibrationOptions, InputStatistics, calibrate};
+pub use imatrix::{read_imatrix, write_imatrix};
+pub use text::{read_texts, sequences};

@@ -1,0 +1,161 @@
+//! One name for everything a tensor can be stored as.
+
+use super::{GgmlType, IntFormat};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A candidate: what a weight tensor is stored as. Written and parsed as `F16`, `Q4_K`, `INT4-g128`, `INT4-g128-asym`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Format {
+    /// Single precision.
+    F32,
+    /// Half precision.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// A ggml block type.
+    Ggml(GgmlType),
+    /// Group-wise integers.
+    Int(IntFormat),
+}
+
+impl Format {
+    /// Values of a row that are stored together.
+    pub fn block_columns(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => 1,
+            Self::Ggml(t) => t.block_columns(),
+            Self::Int(i) => usize::from(i.group),
+        }
+    }
+
+    /// Bytes of a block.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Ggml(t) => t.block_bytes(),
+            Self::Int(i) => i.block_bytes(),
+        }
+    }
+
+    /// Average bits a weight, scales included.
+    pub fn bits(self) -> f64 {
+        self.block_bytes() as f64 * 8.0 / self.block_columns() as f64
+    }
+
+    /// Whether rows of `columns` values are whole blocks.
+    pub fn fits(self, columns: usize) -> bool {
+        columns > 0 && columns.is_multiple_of(self.block_columns())
+    }
+
+    /// Exact bytes of a `rows × columns` tensor; the caller has checked [`Self::fits`].
+    pub fn tensor_bytes(self, rows: usize, columns: usize) -> u64 {
+        (rows * (columns / self.block_columns()) * self.block_bytes()) as u64
+    }
+
+    /// The format really used for rows of `columns` values: itself where the blocks fit, else what llama.cpp falls back to.
+    pub fn for_columns(self, columns: usize) -> Self {
+        use GgmlType as T;
+        if self.fits(columns) {
+            return self;
+        }
+        let fallback = match self {
+            Self::Ggml(T::IQ2_XXS | T::IQ2_XS | T::IQ2_S | T::IQ3_XXS | T::IQ3_S | T::IQ1_S | T::IQ1_M | T::Q2_K | T::Q3_K | T::IQ4_XS) => Self::Ggml(T::IQ4_NL),
+            Self::Ggml(T::TQ1_0 | T::TQ2_0) => Self::Ggml(T::Q4_0),
+            Self::Ggml(T::Q4_K) => Self::Ggml(T::Q5_0),
+            Self::Ggml(T::Q5_K) => Self::Ggml(T::Q5_1),
+            Self::Ggml(T::Q6_K) => Self::Ggml(T::Q8_0),
+            _ => Self::F16,
+        };
+        if fallback.fits(columns) { fallback } else { Self::F16 }
+    }
+
+    /// Whether GGUF (and so llama.cpp) can hold it.
+    pub fn is_gguf(self) -> bool {
+        !matches!(self, Self::Int(_))
+    }
+
+    /// Encodes `rows × columns` values, rows in parallel; the bytes do not depend on the number of threads.
+    ///
+    /// # Errors
+    /// `Mismatch` when the rows are not whole blocks or `importance` has not `columns` values; `Unsupported` when there is no encoder.
+    pub fn encode(self, weights: &[f32], columns: usize, importance: Option<&[f32]>) -> Result<Vec<u8>> {
+        let _ = (weights, columns, importance);
+        todo!("codec room")
+    }
+
+    /// Decodes whole rows.
+    pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
+        let _ = (bytes, out);
+        todo!("codec room")
+    }
+
+    /// Whether there is an encoder.
+    pub fn can_encode(self) -> bool {
+        match self {
+            Self::Ggml(t) => t.can_encode(),
+            Self::F32 | Self::F16 | Self::Bf16 | Self::Int(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::F32 => f.pad("F32"),
+            Self::F16 => f.pad("F16"),
+            Self::Bf16 => f.pad("BF16"),
+            Self::Ggml(t) => f.pad(t.name()),
+            Self::Int(i) => f.pad(&format!("INT{}-g{}{}", i.bits, i.group, if i.symmetric { "" } else { "-asym" })),
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let upper = text.to_ascii_uppercase();
+        if let Some(plain) = match upper.as_str() {
+            "F32" => Some(Self::F32),
+            "F16" => Some(Self::F16),
+            "BF16" => Some(Self::Bf16),
+            _ => None,
+        } {
+            return Ok(plain);
+        }
+        if let Some(t) = GgmlType::ALL.iter().find(|t| t.name() == upper) {
+            return Ok(Self::Ggml(*t));
+        }
+        parse_int(&upper).map(Self::Int).ok_or_else(|| Error::Input(format!("unknown format {text}; known are F16, BF16, Q4_0 … Q6_K, IQ4_NL, INT2-g32 … INT8-g128[-asym]")))
+    }
+}
+
+fn parse_int(upper: &str) -> Option<IntFormat> {
+    let mut parts = upper.strip_prefix("INT")?.split('-');
+    let bits: u8 = parts.next()?.parse().ok().filter(|b| (2..=8).contains(b))?;
+    let group: u16 = parts.next()?.strip_prefix('G')?.parse().ok().filter(|g| *g > 0 && g % 8 == 0)?;
+    match (parts.next(), parts.next()) {
+        (None, _) => Some(IntFormat { bits, group, symmetric: true }),
+        (Some("ASYM"), None) => Some(IntFormat { bits, group, symmetric: false }),
+        _ => None,
+    }
+}
+
+impl From<Format> for String {
+    fn from(format: Format) -> Self {
+        format.to_string()
+    }
+}
+
+impl TryFrom<String> for Format {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}

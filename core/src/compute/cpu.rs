@@ -1,0 +1,5 @@
+//! The CPU backend: the twins, rows in parallel.
+
+/// The CPU.
+#[derive(Debug)]
+pub struct Cpu {}

@@ -1,0 +1,4 @@
+//! THE definitions of every figure the program reports, and the small number formats.
+
+pub mod metric;
+pub mod minifloat;

@@ -1,0 +1,7 @@
+//! The table: tensor × candidate → bytes and errors. The evidence that allocation stands on.
+
+mod measure;
+mod table;
+
+pub use measure::{MeasureOptions, measure};
+pub use table::{Cell, Metric, Row, Table};

@@ -1,0 +1,97 @@
+//! The numbers a forward pass needs, from GGUF keys or from config.json.
+
+use serde::{Deserialize, Serialize};
+
+/// How rotary embeddings pair the channels of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RopeLayout {
+    /// Neighbours: (0,1), (2,3) … as llama.cpp stores llama models (q and k rows permuted).
+    Interleaved,
+    /// Halves: (0, d/2), (1, d/2+1) … as Hugging Face stores them.
+    Half,
+}
+
+/// How rotary frequencies are stretched beyond the training context.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// All positions divided by a factor.
+    Linear {
+        /// The factor.
+        factor: f32,
+    },
+    /// Llama 3's smooth interpolation between scaled and unscaled frequencies.
+    Llama3 {
+        /// Factor of the low frequencies.
+        factor: f32,
+        /// Wavelengths above `original_context / low` are scaled fully.
+        low_freq_factor: f32,
+        /// Wavelengths below `original_context / high` not at all.
+        high_freq_factor: f32,
+        /// Context of the training.
+        original_context: f32,
+    },
+}
+
+/// Rotary position embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rope {
+    /// Base of the frequencies.
+    pub theta: f32,
+    /// Rotated channels of each head.
+    pub dimensions: usize,
+    /// Pairing.
+    pub layout: RopeLayout,
+    /// Stretching.
+    pub scaling: RopeScaling,
+}
+
+/// A model's architecture and sizes. Zero or `None` where an unknown architecture does not say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// llama.cpp's name of the architecture, for example "llama"; the file's own word when unknown.
+    pub architecture: String,
+    /// The model's name.
+    pub name: Option<String>,
+    /// Licence identifier.
+    pub license: Option<String>,
+    /// Number of transformer blocks.
+    pub block_count: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward.
+    pub intermediate_size: usize,
+    /// Query heads.
+    pub head_count: usize,
+    /// Key and value heads.
+    pub kv_head_count: usize,
+    /// Channels of a head.
+    pub head_dim: usize,
+    /// Tokens.
+    pub vocab_size: usize,
+    /// Longest context trained for.
+    pub context_length: usize,
+    /// ε of RMSNorm.
+    pub norm_eps: f32,
+    /// Rotary embedding, when the architecture has one.
+    pub rope: Option<Rope>,
+    /// The output head is the embedding.
+    pub tied_head: bool,
+}
+
+impl ModelConfig {
+    /// Whether there is a forward pass for this architecture.
+    ///
+    /// # Errors
+    /// `Unsupported`, with the reason; the model still opens weight-only.
+    pub fn forward_supported(&self) -> crate::Result<()> {
+        if self.architecture == "llama" && self.rope.is_some() && self.head_count > 0 {
+            return Ok(());
+        }
+        Err(crate::Error::unsupported(
+            format!("running a {} model", self.architecture),
+            "only the llama architecture has a forward pass so far; weights can be inspected, measured and quantized",
+        ))
+    }
+}

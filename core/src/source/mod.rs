@@ -1,0 +1,16 @@
+//! Readers: a file or folder becomes a [`Source`], a catalog of named tensors over mapped bytes. Headers only; nothing is read until asked.
+//!
+//! Invariant: files are hostile. Every length is checked against the bytes that are there before anything is allocated or sliced;
+//! an index never leads out of its folder.
+
+mod catalog;
+mod config;
+mod metadata;
+mod open;
+mod tokenizer;
+
+pub use catalog::{Role, TensorEntry};
+pub use config::{ModelConfig, Rope, RopeLayout, RopeScaling};
+pub use metadata::{MetaValue, Metadata};
+pub use open::{Source, SourceFormat, open};
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,9 @@
+//! Tensors as they lie in a file: element type, shape, borrowed bytes; and statistics of their values.
+
+mod dtype;
+pub mod statistics;
+mod view;
+
+pub use dtype::DType;
+pub use statistics::Statistics;
+pub use view::TensorView;
