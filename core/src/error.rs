@@ -107,14 +107,14 @@ impl Error {
             Self::Io { operation, source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 (format!("The disk is full: {operation} stopped"), "Free some space and run again; finished tensors are kept")
             }
-            Self::Io { operation, source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                (format!("File not found: {operation}"), "Check the path")
-            }
+            Self::Io { operation, source, .. } if source.kind() == std::io::ErrorKind::NotFound => (format!("File not found: {operation}"), "Check the path"),
             Self::Io { operation, .. } => (format!("Could not {operation}"), "Check that the file exists and may be accessed"),
             Self::Malformed { format, .. } => (format!("This is not a whole {format} file"), "Download or copy it again; it may be cut short"),
             Self::Unsupported { what, .. } => (format!("{what} is not supported"), ""),
             Self::Mismatch { operation, .. } => (format!("{operation} does not fit"), "Use a calibration, table or recipe made from this model"),
-            Self::MissingTensor { name } => (format!("The model has no tensor {name}"), "The file may be incomplete, or of an architecture that opens weight-only"),
+            Self::MissingTensor { name } => {
+                (format!("The model has no tensor {name}"), "The file may be incomplete, or of an architecture that opens weight-only")
+            }
             Self::Infeasible { budget, .. } => (format!("No allocation fits {budget}"), "Raise the budget, or unpin tensors"),
             Self::Input(text) => (text.clone(), ""),
             Self::Device { device, .. } => (format!("The device {device} failed"), "Run with the CPU: --device cpu"),

@@ -53,7 +53,9 @@ impl fmt::Display for Notice {
             write!(f, "{tensor}: ")?;
         }
         match &self.kind {
-            NoticeKind::RowFallback { wanted, used, columns } => write!(f, "{used} instead of {wanted}, because {columns} columns are not a multiple of {}", wanted.block_columns()),
+            NoticeKind::RowFallback { wanted, used, columns } => {
+                write!(f, "{used} instead of {wanted}, because {columns} columns are not a multiple of {}", wanted.block_columns())
+            }
             NoticeKind::NonFinite { count, first } => write!(f, "{count} values are NaN or infinite (the first at index {first})"),
             NoticeKind::DeviceFallback { reason } => write!(f, "done on the CPU: {reason}"),
             NoticeKind::NoStatistics => write!(f, "no activation statistics; weights alone were used"),

@@ -64,7 +64,9 @@ impl Format {
             return self;
         }
         let fallback = match self {
-            Self::Ggml(T::IQ2_XXS | T::IQ2_XS | T::IQ2_S | T::IQ3_XXS | T::IQ3_S | T::IQ1_S | T::IQ1_M | T::Q2_K | T::Q3_K | T::IQ4_XS) => Self::Ggml(T::IQ4_NL),
+            Self::Ggml(T::IQ2_XXS | T::IQ2_XS | T::IQ2_S | T::IQ3_XXS | T::IQ3_S | T::IQ1_S | T::IQ1_M | T::Q2_K | T::Q3_K | T::IQ4_XS) => {
+                Self::Ggml(T::IQ4_NL)
+            }
             Self::Ggml(T::TQ1_0 | T::TQ2_0) => Self::Ggml(T::Q4_0),
             Self::Ggml(T::Q4_K) => Self::Ggml(T::Q5_0),
             Self::Ggml(T::Q5_K) => Self::Ggml(T::Q5_1),
@@ -131,7 +133,9 @@ impl FromStr for Format {
         if let Some(t) = GgmlType::ALL.iter().find(|t| t.name() == upper) {
             return Ok(Self::Ggml(*t));
         }
-        parse_int(&upper).map(Self::Int).ok_or_else(|| Error::Input(format!("unknown format {text}; known are F16, BF16, Q4_0 … Q6_K, IQ4_NL, INT2-g32 … INT8-g128[-asym]")))
+        parse_int(&upper)
+            .map(Self::Int)
+            .ok_or_else(|| Error::Input(format!("unknown format {text}; known are F16, BF16, Q4_0 … Q6_K, IQ4_NL, INT2-g32 … INT8-g128[-asym]")))
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Artifact, QuantizeOptions};
 use crate::calibrate::{Calibration, CalibrationOptions};
 use crate::codec::Format;
 use crate::error::UserMessage;
-use crate::eval::{Comparison, CompareOptions};
+use crate::eval::{CompareOptions, Comparison};
 use crate::export::{ExportFormat, Exported};
 use crate::recipe::Recipe;
 use crate::report::Notice;
