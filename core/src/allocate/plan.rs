@@ -156,3 +156,82 @@ pub fn random_plan(problem: &Problem, budget_bytes: u64, seed: u64) -> Result<Pl
     }
     Ok(Plan::new("random", problem, &picks, None))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{brute_force, random_problem, small_problem};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn max_cost_gives_the_smallest_file_that_keeps_it(problem in small_problem(), share in 0.0f64..1.0) {
+            let cheapest = brute_force(&problem, |_, _| true, |_, cost| cost).unwrap();
+            let dearest: f64 = problem.groups.iter().map(|g| g.choices.iter().map(|c| c.cost).fold(0.0, f64::max)).sum();
+            let limit = cheapest + (dearest - cheapest) * share + 1e-9;
+            let plan = allocate(&problem, Budget::MaxCost(limit)).unwrap();
+            let want = brute_force(&problem, |_, cost| cost <= limit, |bytes, _| bytes as f64).unwrap();
+            prop_assert!(plan.cost <= limit);
+            prop_assert_eq!(plan.file_bytes as f64, want);
+        }
+
+        #[test]
+        fn the_frontier_is_monotone_convex_and_below_every_solution(problem in small_problem(), share in 0.0f64..1.0) {
+            let points = frontier(&problem);
+            prop_assert_eq!(points[0].0, problem.smallest_bytes());
+            for pair in points.windows(2) {
+                prop_assert!(pair[1].0 > pair[0].0 && pair[1].1 <= pair[0].1, "{:?}", pair);
+            }
+            let budget = points[0].0 + ((points[points.len() - 1].0 - points[0].0) as f64 * share) as u64;
+            let cost = allocate(&problem, Budget::FileBytes(budget)).unwrap().cost;
+            let right = points.iter().position(|p| p.0 >= budget).unwrap();
+            let relaxed = match right {
+                0 => points[0].1,
+                _ => {
+                    let ((b0, c0), (b1, c1)) = (points[right - 1], points[right]);
+                    c0 + (c1 - c0) * (budget - b0) as f64 / (b1 - b0) as f64
+                }
+            };
+            prop_assert!(cost >= relaxed - 1e-9, "{} below the hull's {}", cost, relaxed);
+        }
+    }
+
+    #[test]
+    fn budgets_in_bits_count_the_quantizable_weights_only() {
+        let problem = random_problem(50, 6, 9);
+        let plan = allocate(&problem, Budget::BitsPerWeight(5.0)).unwrap();
+        assert!(plan.bits_per_weight <= 5.0 && plan.bits_per_weight > 4.9, "{}", plan.bits_per_weight);
+        assert_eq!(plan.gap, Some(0.0));
+    }
+
+    #[test]
+    fn an_infeasible_budget_names_the_nearest_feasible_figure() {
+        let problem = random_problem(50, 6, 9);
+        let smallest = problem.smallest_bytes();
+        for budget in [Budget::FileBytes(10), Budget::BitsPerWeight(0.5), Budget::BitsPerWeight(f64::NAN), Budget::MaxCost(-1.0), Budget::MaxCost(f64::NAN)] {
+            match allocate(&problem, budget) {
+                Err(Error::Infeasible { smallest_bytes, why, .. }) => {
+                    assert_eq!(smallest_bytes, smallest);
+                    assert!(why.contains("bytes"), "{why}");
+                }
+                other => panic!("{budget:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_random_plan_fills_the_budget_and_costs_more_than_the_optimum() {
+        let problem = random_problem(200, 8, 5);
+        let budget = problem.smallest_bytes() * 13 / 10;
+        let best = allocate(&problem, Budget::FileBytes(budget)).unwrap();
+        for seed in 0..5 {
+            let random = random_plan(&problem, budget, seed).unwrap();
+            assert!(random.file_bytes <= budget && random.file_bytes as f64 > budget as f64 * 0.99, "{} of {budget}", random.file_bytes);
+            assert!(random.cost > best.cost);
+            assert_eq!(random, random_plan(&problem, budget, seed).unwrap(), "the seed decides");
+        }
+        assert!(random_plan(&problem, 10, 0).is_err());
+    }
+}

@@ -253,3 +253,63 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{brute_force, random_problem, small_problem};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn the_solver_equals_brute_force(problem in small_problem(), share in 0.0f64..1.1) {
+            let smallest = problem.smallest_bytes();
+            let largest: u64 = problem.fixed_bytes + problem.groups.iter().map(|g| g.choices.iter().map(|c| c.bytes).max().unwrap()).sum::<u64>();
+            let budget = smallest + ((largest - smallest) as f64 * share) as u64;
+            let solution = solve(&problem, budget).unwrap();
+            let want = brute_force(&problem, |bytes, _| bytes <= budget, |_, cost| cost).unwrap();
+            prop_assert!(solution.bytes <= budget);
+            prop_assert_eq!(solution.bytes, problem.file_bytes(&solution.picks));
+            prop_assert!((solution.cost - want).abs() <= 1e-9 * want.max(1e-9), "{} instead of {}", solution.cost, want);
+            prop_assert_eq!(solution.gap(), 0.0);
+        }
+    }
+
+    #[test]
+    fn a_budget_below_the_smallest_file_is_infeasible_and_says_so() {
+        let problem = random_problem(20, 5, 1);
+        let smallest = problem.smallest_bytes();
+        assert_eq!(solve(&problem, smallest).unwrap().bytes, smallest);
+        match solve(&problem, smallest - 1) {
+            Err(Error::Infeasible { smallest_bytes, .. }) => assert_eq!(smallest_bytes, smallest),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_thousand_tensors_are_solved_to_the_optimum_within_the_bound() {
+        for seed in 0..4 {
+            let problem = random_problem(1000, 12, seed);
+            let smallest = problem.smallest_bytes();
+            for percent in [3, 20, 50, 90] {
+                let budget = smallest + smallest * percent / 100;
+                let solution = solve(&problem, budget).unwrap();
+                assert!(solution.bytes <= budget && solution.cost >= solution.lower_bound);
+                assert_eq!(solution.gap(), 0.0, "seed {seed}, {percent} %: {solution:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn costs_that_are_not_numbers_are_avoided() {
+        let mut problem = random_problem(5, 4, 3);
+        for group in &mut problem.groups {
+            group.choices[1].cost = f64::NAN;
+            group.choices[2].cost = f64::INFINITY;
+        }
+        let solution = solve(&problem, u64::MAX).unwrap();
+        assert!(solution.picks.iter().all(|&p| p == 0 || p == 3) && solution.cost.is_finite());
+    }
+}
