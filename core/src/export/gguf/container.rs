@@ -5,7 +5,7 @@
 //! so no key says it. Invariant: equal keys and infos give equal bytes, and [`Container::size_bytes`] is the size of the file that is written.
 //! Absent on purpose: split files and the two older versions, which only readers need.
 
-use crate::codec::{Format, GgmlType};
+use crate::codec::GgmlType;
 use crate::source::{MetaValue, Metadata};
 use crate::tensor::DType;
 use std::io::{self, Write};
@@ -105,17 +105,6 @@ impl Container {
 /// Bytes a tensor takes in the data section: rounded up to [`ALIGNMENT`].
 pub fn padded(bytes: u64) -> u64 {
     bytes.next_multiple_of(ALIGNMENT)
-}
-
-/// ggml's number of a format; `None` when GGUF has none.
-pub fn type_id(format: Format) -> Option<u32> {
-    match format {
-        Format::F32 => Some(0),
-        Format::F16 => Some(1),
-        Format::Bf16 => Some(30),
-        Format::Ggml(t) => Some(t.id()),
-        Format::Int(_) => None,
-    }
 }
 
 /// ggml's number of an element type; `None` when GGUF has none.
