@@ -46,6 +46,9 @@ pub fn write_file_atomically(
         temporary.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(Error::io("set permissions of the output", path))?;
     }
     temporary.persist(path).map_err(|e| Error::io("rename the output into place", path)(e.error))?;
+    // The new name is durable once the folder is; not every file system can sync one, and the file itself is whole either way.
+    #[cfg(unix)]
+    let _ = File::open(folder).and_then(|f| f.sync_all());
     Ok(())
 }
 
