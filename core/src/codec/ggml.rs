@@ -1,11 +1,14 @@
 //! The block types of ggml: identity, block size and bytes, and the way to each type's encoder and decoder.
 
+mod encode;
 mod fp4;
 mod grids;
 mod iq;
 mod iq4;
 mod k_quants;
 mod legacy;
+mod levels;
+mod search;
 mod ternary;
 
 use serde::{Deserialize, Serialize};
@@ -112,7 +115,7 @@ impl GgmlType {
 
     /// Whether [`Self::encode_row`] exists for this type.
     pub fn can_encode(self) -> bool {
-        false
+        matches!(self, Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::IQ4_NL)
     }
 
     /// Encodes one row (a whole number of blocks). `importance`, when given, has the row's length.
@@ -120,8 +123,16 @@ impl GgmlType {
     /// # Panics
     /// When [`Self::can_encode`] is false; ask before.
     pub fn encode_row(self, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        let _ = (row, importance, out);
-        unreachable!("no encoder for {self}");
+        use encode::encode_blocks as each;
+        match self {
+            Self::Q4_0 => each::<legacy::Q4_0, _, _>(row, importance, out),
+            Self::Q4_1 => each::<legacy::Q4_1, _, _>(row, importance, out),
+            Self::Q5_1 => each::<legacy::Q5_1, _, _>(row, importance, out),
+            Self::IQ4_NL => each::<iq4::Iq4Nl, _, _>(row, importance, out),
+            Self::Q5_0 => each::<legacy::Q5_0, _, _>(row, importance, out),
+            Self::Q8_0 => each::<legacy::Q8_0, _, _>(row, importance, out),
+            _ => unreachable!("no encoder for {self}"),
+        }
     }
 }
 
