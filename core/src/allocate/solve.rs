@@ -14,8 +14,8 @@ use super::Problem;
 use super::hull::{Relaxation, cost_of, efficient};
 use crate::error::{Error, Result};
 
-/// States after which the search stops and reports its gap instead: well under a second.
-const STATE_LIMIT: usize = 8_000_000;
+/// States after which the search stops and reports its gap instead: about a tenth of a second.
+const STATE_LIMIT: usize = 2_000_000;
 
 /// Costs closer than this part of the total are equal: what rounding of the sums can do.
 const TOLERANCE: f64 = 1e-12;
