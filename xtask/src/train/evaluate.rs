@@ -34,7 +34,8 @@ pub fn report(folder: &Path, tokenizer: &Tokenizer, heldout: &[u32], end: u32, s
     let file = folder.join("model.safetensors");
     let model = Model::load(DEMO, &file)?;
     let loss = mean_loss(&model, heldout, end)?;
-    let mut table = format!("| weights of the linears | held-out loss (nats) | perplexity |\n| --- | --- | --- |\n| BF16, as stored | {loss:.4} | {:.3} |\n", loss.exp());
+    let mut table =
+        format!("| weights of the linears | held-out loss (nats) | perplexity |\n| --- | --- | --- |\n| BF16, as stored | {loss:.4} | {:.3} |\n", loss.exp());
     for bits in [8, 6, 5, 4, 3, 2] {
         let rounded = Model::load(DEMO, &file)?;
         rounded.map_linears(|row| row.chunks_mut(GROUP).for_each(|group| round_group(group, bits)))?;

@@ -84,8 +84,7 @@ pub const THINGS: [(&str, &str, &str); 16] = [
 ];
 
 /// What things are made of or look like.
-pub const LOOKS: [&str; 14] =
-    ["copper", "red", "blue", "wooden", "silver", "old", "tiny", "green", "painted", "golden", "heavy", "white", "striped", "yellow"];
+pub const LOOKS: [&str; 14] = ["copper", "red", "blue", "wooden", "silver", "old", "tiny", "green", "painted", "golden", "heavy", "white", "striped", "yellow"];
 
 /// Place with its preposition, what it looks like, two spots where something may lie.
 pub const PLACES: [(&str, &str, &str, [&str; 2]); 14] = [
