@@ -1,4 +1,5 @@
-//! The studio, as a library: the window's state, panes and commands. No numerics: everything that computes is in `halftone-core`.
+//! The program: the studio (egui) and the command line, two clients of `halftone_core`. No numerics here.
 
+pub mod cli;
 pub mod demo;
 pub mod studio;

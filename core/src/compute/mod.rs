@@ -3,11 +3,13 @@
 
 mod cpu;
 pub mod gpu;
+mod threads;
 
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
 pub use cpu::Cpu;
+pub use threads::set_threads;
 
 /// Which device the user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
