@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The demo model that is part of the program: a small llama that tells stories, made by `cargo xtask train-demo`. The studio and the
 //! command line unpack it into the cache folder and open it from there like any other model.
 
@@ -43,8 +42,8 @@ fn unpack_into(folder: &Path) -> anyhow::Result<PathBuf> {
     }
     Ok(folder.to_owned())
 }
-=======
-//! Placeholder until the assets land.
-pub fn unpack() -> anyhow::Result<std::path::PathBuf> { anyhow::bail!("") }
-pub fn text() -> halftone_core::calibrate::TextSplit { todo!() }
->>>>>>> main
+
+/// The texts that belong to the demo model: what calibrates it, and what was held out.
+pub fn text() -> halftone_core::calibrate::TextSplit {
+    halftone_core::calibrate::TextSplit { calibrate: CALIBRATION_TEXT.to_owned(), hold_out: HELD_OUT_TEXT.to_owned() }
+}
