@@ -3,7 +3,7 @@
 use super::{JobContext, JobKind, Product, quantize};
 use crate::error::Result;
 use crate::eval::Quantized;
-use crate::{calibrate, eval, export, sensitivity, source};
+use crate::{calibrate, eval, export, sensitivity, source, tensor};
 use std::sync::Arc;
 
 /// Does a job on this thread.
@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub fn run(kind: JobKind, cx: &JobContext) -> Result<Product> {
     Ok(match kind {
         JobKind::Open { path } => Product::Source(Arc::new(source::open(&path, &cx.reporter)?)),
-        JobKind::Statistics { source } => Product::Statistics(Arc::new(survey(&source, cx)?)),
+        JobKind::Statistics { source } => Product::Statistics(Arc::new(tensor::survey(&source, cx)?)),
         JobKind::Calibrate { source, text, options } => Product::Calibration(Arc::new(calibrate::calibrate(&source, &text, &options, cx)?)),
         JobKind::Measure { source, calibration, options } => {
             Product::Table(Arc::new(sensitivity::measure(&source, calibration.as_deref(), &options, cx)?))
@@ -30,10 +30,4 @@ pub fn run(kind: JobKind, cx: &JobContext) -> Result<Product> {
             Product::Exported(Arc::new(export::writer(format).write(&source, &artifact, &path, cx)?))
         }
     })
-}
-
-/// STUB until `tensor::survey` of the compute room lands: every tensor read on this thread's pool.
-fn survey(source: &source::Source, cx: &JobContext) -> Result<Vec<Option<crate::tensor::Statistics>>> {
-    let _ = (source, cx);
-    todo!("compute room: tensor::survey")
 }

@@ -132,7 +132,8 @@ fn perform(Job { id, label, device, cancel, work }: Job, outbox: &Outbox) -> Job
     let start = Instant::now();
     outbox.send(id, JobEvent::Started { label });
     let sink = outbox.clone();
-    let cx = JobContext { cancel, ..JobContext::new(device, move |event| sink.send(id, event)) };
+    let mut cx = JobContext::new(device, move |event| sink.send(id, event));
+    cx.cancel = cancel;
     // What a job shares with the host is atomics and its reporter's list, which a panic leaves whole.
     let result = catch_unwind(AssertUnwindSafe(|| cx.checkpoint().and_then(|()| work(&cx)))).unwrap_or_else(|panic| Err(Error::Panic(text_of(&*panic))));
     let outcome = match result {

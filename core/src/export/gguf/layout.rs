@@ -50,8 +50,13 @@ pub(super) fn interleaved_heads(source: &Source, name: &str) -> Option<usize> {
     }
 }
 
-pub(super) fn from_safetensors(source: &Source) -> bool {
+fn from_safetensors(source: &Source) -> bool {
     source.format == SourceFormat::Safetensors
+}
+
+/// Whether a tensor of safetensors has no name in llama.cpp.
+pub(super) fn is_foreign(source: &Source, entry: &TensorEntry) -> bool {
+    from_safetensors(source) && entry.name == entry.stored_name && !computed_by_the_runtime(source, entry)
 }
 
 /// Old checkpoints hold the rotary frequencies; llama.cpp refuses a file with tensors it does not ask for.

@@ -15,12 +15,16 @@ use crate::error::{Error, Result};
 use crate::job::{Artifact, JobContext};
 use crate::recipe::Recipe;
 use crate::report::NoticeKind;
-use crate::source::Source;
+use crate::source::{Source, SourceFormat};
 use std::path::Path;
 
 /// Longest tensor name (GGML_MAX_NAME with its terminator) and most dimensions (GGML_MAX_DIMS) that llama.cpp loads.
 const NAME_BYTES: usize = 63;
 const DIMENSIONS: usize = 4;
+
+/// Architectures whose safetensors are converted. Others need changes of their own to the weights (gemma's norms, phi's factors), and a
+/// file that loads and computes something else is worse than none.
+const CONVERTED: [&str; 1] = ["llama"];
 
 /// Writes GGUF.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +39,9 @@ impl Writer for GgufWriter {
         if let Some((tensor, format)) = recipe.tensors.iter().find(|(_, f)| !f.is_gguf()) {
             return Err(Error::unsupported(format!("{format} in GGUF"), format!("{tensor} is to be {format}, for which GGUF has no type; choose a ggml format")));
         }
-        if !source.metadata.contains_key("general.architecture") {
-            let why = format!("llama.cpp cannot load the architecture {}; export as safetensors", source.config.architecture);
+        let architecture = &source.config.architecture;
+        if source.format == SourceFormat::Safetensors && !CONVERTED.contains(&architecture.as_str()) {
+            let why = format!("llama.cpp cannot load {architecture} written from safetensors; export as safetensors");
             return Err(Error::unsupported("GGUF of this model", why));
         }
         for entry in &source.tensors {
@@ -46,6 +51,8 @@ impl Writer for GgufWriter {
                 format!("{} has {} dimensions, llama.cpp takes {DIMENSIONS}", entry.name, entry.shape.len())
             } else if layout::interleaved_heads(source, &entry.name).is_some_and(|heads| !entry.shape[0].is_multiple_of(2 * heads.max(1))) {
                 format!("{} has {} rows, which {} query and {} key heads do not divide", entry.name, entry.shape[0], source.config.head_count, source.config.kv_head_count)
+            } else if layout::is_foreign(source, entry) {
+                format!("llama.cpp has no tensor {} in a {architecture}", entry.name)
             } else {
                 continue;
             };
