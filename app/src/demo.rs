@@ -45,5 +45,6 @@ fn unpack_into(folder: &Path) -> anyhow::Result<PathBuf> {
 
 /// The texts that belong to the demo model: what calibrates it, and what was held out.
 pub fn text() -> halftone_core::calibrate::TextSplit {
-    halftone_core::calibrate::TextSplit { calibrate: CALIBRATION_TEXT.to_owned(), hold_out: HELD_OUT_TEXT.to_owned() }
+    let halftone_core::calibrate::TextSplit { calibration, search, hold_out: rest } = halftone_core::calibrate::TextSplit::new(CALIBRATION_TEXT);
+    halftone_core::calibrate::TextSplit { calibration, search: search + &rest, hold_out: HELD_OUT_TEXT.to_owned() }
 }
