@@ -32,14 +32,7 @@ impl Plan {
     pub fn new(name: impl Into<String>, problem: &Problem, picks: &[usize], gap: Option<f64>) -> Self {
         let named = problem.groups.iter().zip(picks).flat_map(|(g, &p)| g.tensors.iter().map(move |t| (t.clone(), g.choices[p].format)));
         let file_bytes = problem.file_bytes(picks);
-        Self {
-            name: name.into(),
-            formats: named.collect(),
-            file_bytes,
-            cost: problem.cost(picks),
-            bits_per_weight: bits_per_weight(problem, file_bytes),
-            gap,
-        }
+        Self { name: name.into(), formats: named.collect(), file_bytes, cost: problem.cost(picks), bits_per_weight: bits_per_weight(problem, file_bytes), gap }
     }
 }
 
@@ -64,7 +57,10 @@ pub fn allocate(problem: &Problem, budget: Budget) -> Result<Plan> {
             let least = bits_per_weight(problem, smallest);
             // Not below: a NaN is infeasible too.
             if !(bits >= least) {
-                return Err(infeasible(format!("{bits} bits per weight"), format!("the smallest formats have {least:.4} bits per weight ({smallest} bytes in the file)")));
+                return Err(infeasible(
+                    format!("{bits} bits per weight"),
+                    format!("the smallest formats have {least:.4} bits per weight ({smallest} bytes in the file)"),
+                ));
             }
             let bytes = (bits * problem.weights as f64 / 8.0).floor() as u64;
             solve_relaxed(problem, &relaxation, problem.fixed_bytes.saturating_add(bytes).max(smallest))?
