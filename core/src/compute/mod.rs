@@ -3,11 +3,15 @@
 
 mod cpu;
 pub mod gpu;
+mod threads;
+mod operands;
 
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 pub use cpu::Cpu;
+pub use threads::set_threads;
 
 /// Which device the user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,12 +117,21 @@ pub trait Backend: Send + Sync {
 ///
 /// # Errors
 /// `Device` when an adapter was asked for by kind or name and there is none.
-pub fn backend(choice: &DeviceChoice) -> Result<std::sync::Arc<dyn Backend>> {
-    let _ = choice;
-    todo!("compute room")
+pub fn backend(choice: &DeviceChoice) -> Result<Arc<dyn Backend>> {
+    if *choice == DeviceChoice::Cpu {
+        return Ok(Arc::new(Cpu::default()));
+    }
+    match gpu::Gpu::open(choice) {
+        Ok(gpu) => Ok(Arc::new(gpu)),
+        Err(error) if *choice == DeviceChoice::Auto => {
+            tracing::info!(%error, "computing on the CPU");
+            Ok(Arc::new(Cpu::default()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Every device there is, the CPU first.
 pub fn devices() -> Vec<Capabilities> {
-    todo!("compute room")
+    std::iter::once(Cpu::default().capabilities().clone()).chain(gpu::adapters()).collect()
 }

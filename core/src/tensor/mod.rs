@@ -2,8 +2,10 @@
 
 mod dtype;
 pub mod statistics;
+pub mod survey;
 mod view;
 
 pub use dtype::DType;
 pub use statistics::Statistics;
+pub use survey::survey;
 pub use view::TensorView;

@@ -1,1 +1,0 @@
-//! The GPU backend: its own wgpu device, pipelines cached, work tiled by the adapter's limits.

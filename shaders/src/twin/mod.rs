@@ -1,0 +1,5 @@
+//! What each kernel computes, over plain slices: the one definition of each algorithm. No threads and no SIMD here; callers split rows.
+
+pub mod group_quantize;
+pub mod layer_error;
+pub mod statistics;
