@@ -1,1 +1,4 @@
-//! Placeholder.
+//! What several test binaries share.
+
+pub mod models;
+pub mod stories15m;

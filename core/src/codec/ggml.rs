@@ -1,5 +1,18 @@
 //! The block types of ggml: identity, block size and bytes, and the way to each type's encoder and decoder.
 
+mod encode;
+mod fp4;
+mod grids;
+mod iq;
+mod iq4;
+mod k_encode;
+mod k_quants;
+mod legacy;
+mod levels;
+mod search;
+mod super_block;
+mod ternary;
+
 use serde::{Deserialize, Serialize};
 
 macro_rules! ggml_types {
@@ -69,15 +82,42 @@ impl std::fmt::Display for GgmlType {
 }
 
 impl GgmlType {
-    /// Decodes whole blocks: `bytes.len() / block_bytes` of them into as many × `block_columns` values.
+    /// Decodes whole blocks: `bytes.len() / block_bytes` of them into as many × `block_columns` values. Bytes or values left over stay untouched.
     pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
-        let _ = (bytes, out);
-        todo!("codec room")
+        match self {
+            Self::Q4_0 => decode_blocks(bytes, out, legacy::decode_q4_0),
+            Self::Q4_1 => decode_blocks(bytes, out, legacy::decode_q4_1),
+            Self::Q5_0 => decode_blocks(bytes, out, legacy::decode_q5_0),
+            Self::Q5_1 => decode_blocks(bytes, out, legacy::decode_q5_1),
+            Self::Q8_0 => decode_blocks(bytes, out, legacy::decode_q8_0),
+            Self::Q8_1 => decode_blocks(bytes, out, legacy::decode_q8_1),
+            Self::Q2_K => decode_blocks(bytes, out, k_quants::decode_q2_k),
+            Self::Q3_K => decode_blocks(bytes, out, k_quants::decode_q3_k),
+            Self::Q4_K => decode_blocks(bytes, out, k_quants::decode_q4_k),
+            Self::Q5_K => decode_blocks(bytes, out, k_quants::decode_q5_k),
+            Self::Q6_K => decode_blocks(bytes, out, k_quants::decode_q6_k),
+            Self::Q8_K => decode_blocks(bytes, out, legacy::decode_q8_k),
+            Self::IQ2_XXS => decode_blocks(bytes, out, iq::decode_iq2_xxs),
+            Self::IQ2_XS => decode_blocks(bytes, out, iq::decode_iq2_xs),
+            Self::IQ3_XXS => decode_blocks(bytes, out, iq::decode_iq3_xxs),
+            Self::IQ1_S => decode_blocks(bytes, out, iq::decode_iq1_s),
+            Self::IQ4_NL => decode_blocks(bytes, out, iq4::decode_iq4_nl),
+            Self::IQ3_S => decode_blocks(bytes, out, iq::decode_iq3_s),
+            Self::IQ2_S => decode_blocks(bytes, out, iq::decode_iq2_s),
+            Self::IQ4_XS => decode_blocks(bytes, out, iq4::decode_iq4_xs),
+            Self::IQ1_M => decode_blocks(bytes, out, iq::decode_iq1_m),
+            Self::TQ1_0 => decode_blocks(bytes, out, ternary::decode_tq1_0),
+            Self::TQ2_0 => decode_blocks(bytes, out, ternary::decode_tq2_0),
+            Self::MXFP4 => decode_blocks(bytes, out, fp4::decode_mxfp4),
+            Self::NVFP4 => decode_blocks(bytes, out, fp4::decode_nvfp4),
+            Self::Q1_0 => decode_blocks(bytes, out, ternary::decode_q1_0),
+            Self::Q2_0 => decode_blocks(bytes, out, ternary::decode_q2_0),
+        }
     }
 
     /// Whether [`Self::encode_row`] exists for this type.
     pub fn can_encode(self) -> bool {
-        todo!("codec room")
+        matches!(self, Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::Q2_K | Self::Q3_K | Self::Q4_K | Self::Q5_K | Self::Q6_K | Self::IQ4_NL | Self::IQ4_XS)
     }
 
     /// Encodes one row (a whole number of blocks). `importance`, when given, has the row's length.
@@ -85,7 +125,33 @@ impl GgmlType {
     /// # Panics
     /// When [`Self::can_encode`] is false; ask before.
     pub fn encode_row(self, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        let _ = (row, importance, out);
-        todo!("codec room")
+        use encode::encode_blocks as each;
+        match self {
+            Self::Q4_0 => each::<legacy::Q4_0, _, _>(row, importance, out),
+            Self::Q4_1 => each::<legacy::Q4_1, _, _>(row, importance, out),
+            Self::Q5_1 => each::<legacy::Q5_1, _, _>(row, importance, out),
+            Self::Q2_K => each::<k_encode::Q2K, _, _>(row, importance, out),
+            Self::Q3_K => each::<k_encode::Q3K, _, _>(row, importance, out),
+            Self::Q4_K => each::<k_encode::Q4K, _, _>(row, importance, out),
+            Self::Q5_K => each::<k_encode::Q5K, _, _>(row, importance, out),
+            Self::Q6_K => each::<k_encode::Q6K, _, _>(row, importance, out),
+            Self::IQ4_XS => each::<iq4::Iq4Xs, _, _>(row, importance, out),
+            Self::IQ4_NL => each::<iq4::Iq4Nl, _, _>(row, importance, out),
+            Self::Q5_0 => each::<legacy::Q5_0, _, _>(row, importance, out),
+            Self::Q8_0 => each::<legacy::Q8_0, _, _>(row, importance, out),
+            _ => unreachable!("no encoder for {self}"),
+        }
     }
+}
+
+/// Decodes blocks of `B` bytes into `N` values each.
+fn decode_blocks<const B: usize, const N: usize>(bytes: &[u8], out: &mut [f32], decode: impl Fn(&[u8; B], &mut [f32; N])) {
+    for (block, values) in bytes.as_chunks::<B>().0.iter().zip(out.as_chunks_mut::<N>().0) {
+        decode(block, values);
+    }
+}
+
+/// The half-precision number that stands at byte `at`.
+fn half_at(block: &[u8], at: usize) -> f32 {
+    half::f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }

@@ -1,7 +1,12 @@
 //! Writers. Each says beforehand whether it can hold the artifact, predicts its bytes exactly, writes beside and renames, and re-opens what it wrote.
 
+mod delivery;
 pub mod gguf;
+mod outgoing;
 mod safetensors;
+mod verify;
+
+pub use verify::{VerifyReport, verify};
 
 use crate::error::Result;
 use crate::job::{Artifact, JobContext};

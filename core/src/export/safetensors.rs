@@ -1,13 +1,26 @@
-//! The Safetensors writer.
+//! The safetensors writer: dequantized weights, for anything that cannot read the codes.
+//!
+//! Layout: u64 header length, JSON header (padded with spaces to 8), data in the order of the catalog, under the names of the source.
+//! A tensor keeps the element type it has in the source; block types and 8-bit floats, which nothing else reads, become F32, which holds
+//! every dequantized value exactly. Always one file: an index and shards are only read. The `safetensors` crate serialises whole models
+//! from memory and keeps its metadata in a hash map, hence the header is written here.
 
+use super::delivery::{deliver, quoted};
+use super::outgoing::{Content, Outgoing};
 use super::{ExportFormat, Exported, Writer};
-use crate::error::Result;
-use crate::job::{Artifact, JobContext};
+use crate::error::{Error, Result};
+use crate::job::{Artifact, JobContext, write_atomically};
 use crate::recipe::Recipe;
-use crate::source::Source;
-use std::path::Path;
+use crate::source::{Source, SourceFormat, TensorEntry};
+use crate::tensor::{DType, TensorView};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
-/// Writes Safetensors.
+/// What a folder of a model holds beside its weights; copied when the output is a folder.
+const COMPANIONS: [&str; 6] =
+    ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model"];
+
+/// Writes safetensors.
 #[derive(Clone, Copy, Debug)]
 pub struct SafetensorsWriter;
 
@@ -16,18 +29,89 @@ impl Writer for SafetensorsWriter {
         ExportFormat::Safetensors
     }
 
-    fn supports(&self, source: &Source, recipe: &Recipe) -> Result<()> {
-        let _ = (source, recipe);
-        todo!("export room")
+    /// Everything: whatever the codes are, their values are floats.
+    fn supports(&self, _source: &Source, _recipe: &Recipe) -> Result<()> {
+        Ok(())
     }
 
-    fn predict_bytes(&self, source: &Source, recipe: &Recipe) -> Result<u64> {
-        let _ = (source, recipe);
-        todo!("export room")
+    fn predict_bytes(&self, source: &Source, _recipe: &Recipe) -> Result<u64> {
+        let tensors: Vec<_> = (0..source.tensors.len()).map(|i| outgoing_of(source, i, None)).collect();
+        Ok(header(&tensors)?.len() as u64 + tensors.iter().map(|t| t.bytes).sum::<u64>())
     }
 
     fn write(&self, source: &Source, artifact: &Artifact, path: &Path, cx: &JobContext) -> Result<Exported> {
-        let _ = (source, artifact, path, cx);
-        todo!("export room")
+        let folder = is_folder(path);
+        let file = output_file(path);
+        if folder {
+            std::fs::create_dir_all(path).map_err(Error::io("create the output folder", path))?;
+        }
+        let tensors = outgoing(source, artifact);
+        let header = header(&tensors)?;
+        let size = header.len() as u64 + tensors.iter().map(|t| t.bytes).sum::<u64>();
+        let command = if folder { format!("vllm serve {}", quoted(path)) } else { format!("halftone inspect {}", quoted(&file)) };
+        let exported = deliver((ExportFormat::Safetensors, &file, command), &tensors, size, cx, |out, tensor| {
+            out.write_all(&header)?;
+            (0..tensors.len()).try_for_each(|index| tensor(index, out))
+        })?;
+        if folder && source.format == SourceFormat::Safetensors {
+            let beside = if source.path.is_dir() { source.path.as_path() } else { source.path.parent().unwrap_or(Path::new("")) };
+            for name in COMPANIONS {
+                copy_companion(&beside.join(name), &path.join(name))?;
+            }
+        }
+        Ok(exported)
     }
+}
+
+/// The file that is written when this output is asked for: the path itself, or `model.safetensors` in it when it names a folder.
+pub(super) fn output_file(path: &Path) -> PathBuf {
+    if is_folder(path) { path.join("model.safetensors") } else { path.to_owned() }
+}
+
+fn is_folder(path: &Path) -> bool {
+    path.is_dir() || path.extension().is_none()
+}
+
+/// The tensors of the safetensors file that is written of an artifact.
+pub(super) fn outgoing<'a>(source: &'a Source, artifact: &'a Artifact) -> Vec<Outgoing<'a>> {
+    (0..source.tensors.len()).map(|i| outgoing_of(source, i, Some(artifact))).collect()
+}
+
+fn outgoing_of<'a>(source: &'a Source, index: usize, artifact: Option<&'a Artifact>) -> Outgoing<'a> {
+    let entry: &TensorEntry = &source.tensors[index];
+    let view = source.view(index);
+    let dtype = match entry.dtype {
+        DType::Ggml(_) | DType::F8E4M3 | DType::F8E5M2 => DType::F32,
+        plain => plain,
+    };
+    let content = match artifact.and_then(|a| a.tensor(&entry.name)) {
+        Some((record, bytes)) => Content::Decoded(record.stored_as, bytes, dtype),
+        None if dtype == entry.dtype => Content::Stored(view.bytes),
+        None => Content::Source(TensorView { shape: &entry.shape, ..view }, dtype),
+    };
+    let (name, shape) = (entry.stored_name.clone(), entry.shape.clone());
+    let bytes = (entry.elements() * dtype.block_bytes()) as u64;
+    Outgoing { name, shape, dtype, bytes, rows: entry.rows(), interleave: None, content }
+}
+
+/// Length and JSON of the header, padded so that the data begins at a multiple of 8.
+fn header(tensors: &[Outgoing<'_>]) -> Result<Vec<u8>> {
+    let mut json = serde_json::Map::new();
+    json.insert("__metadata__".to_owned(), serde_json::json!({ "format": "pt", "halftone.version": env!("CARGO_PKG_VERSION") }));
+    let mut offset = 0;
+    for tensor in tensors {
+        let end = offset + tensor.bytes;
+        json.insert(tensor.name.clone(), serde_json::json!({ "dtype": tensor.dtype.to_string(), "shape": tensor.shape, "data_offsets": [offset, end] }));
+        offset = end;
+    }
+    let mut text = serde_json::to_vec(&json).map_err(|e| Error::Input(format!("write the safetensors header: {e}")))?;
+    text.resize(text.len().next_multiple_of(8), b' ');
+    Ok([(text.len() as u64).to_le_bytes().as_slice(), &text].concat())
+}
+
+fn copy_companion(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_file() || from == to {
+        return Ok(());
+    }
+    write_atomically(to, &std::fs::read(from).map_err(Error::io("read a file of the model's folder", from))?)
 }

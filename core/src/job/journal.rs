@@ -1,10 +1,19 @@
 //! A job folder: `job.toml` (recipe and hashes) and one durable record for each finished tensor. What is there after a kill is whole.
+//!
+//! `job.toml` is written first; `records/NNNN.rec` holds the tensor at position NNNN of the recipe; `lock` is held by the process that
+//! works in the folder. Invariant: every file is written beside, synced and renamed, so a file under its own name is whole; whatever else
+//! is there was left by a process that was killed, and is removed by the next one.
 
+use super::atomic::TEMPORARY_PREFIX;
+use super::record::Record;
+use super::write_atomically;
 use crate::codec::Format;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::recipe::Recipe;
 use crate::report::Notice;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// What a record says of its tensor.
@@ -24,6 +33,76 @@ pub struct RecordHeader {
     pub notices: Vec<Notice>,
 }
 
+/// What `job.toml` says; all of it but the recipe's wording decides the bytes of the records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Job {
+    tool: String,
+    recipe_hash: String,
+    /// Hash of the calibration that was really used.
+    calibration: Option<String>,
+    recipe: Recipe,
+}
+
+impl Job {
+    fn path(folder: &Path) -> PathBuf {
+        folder.join("job.toml")
+    }
+
+    fn load(folder: &Path) -> Result<Self> {
+        let path = Self::path(folder);
+        let text = std::fs::read_to_string(&path).map_err(Error::io("read the job", &path))?;
+        toml::from_str(&text).map_err(|e| Error::malformed("job.toml", &path, e.to_string()))
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        let text = toml::to_string_pretty(self).map_err(|e| Error::Input(format!("write job.toml: {e}")))?;
+        write_atomically(&Self::path(folder), text.as_bytes())
+    }
+}
+
+/// A job folder that this process works in. The lock goes with it.
+#[derive(Debug)]
+pub(super) struct Journal {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Journal {
+    /// Makes the folder, or goes on in it when it belongs to the same recipe, calibration and program.
+    ///
+    /// # Errors
+    /// `Io`; `Mismatch` for a folder of another job; `Input` when another process works in it.
+    pub(super) fn begin(folder: &Path, recipe: &Recipe, calibration: Option<String>) -> Result<Self> {
+        let records = folder.join("records");
+        std::fs::create_dir_all(&records).map_err(Error::io("create the job folder", folder))?;
+        let lock = lock(folder)?;
+        let job = Job { tool: env!("CARGO_PKG_VERSION").to_owned(), recipe_hash: recipe.hash(), calibration, recipe: recipe.clone() };
+        match Job::load(folder) {
+            Ok(there) => same_job(&there, &job, folder)?,
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(other) => return Err(other),
+        }
+        job.save(folder)?;
+        for place in [folder, &records] {
+            remove_temporaries(place)?;
+        }
+        Ok(Self { folder: folder.to_owned(), _lock: lock })
+    }
+
+    /// The record at this position of the recipe; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// `Malformed` for a damaged one.
+    pub(super) fn record(&self, position: usize) -> Result<Option<Record>> {
+        Record::open(&record_path(&self.folder, position))
+    }
+
+    /// Where the record at this position of the recipe belongs.
+    pub(super) fn path(&self, position: usize) -> PathBuf {
+        record_path(&self.folder, position)
+    }
+}
+
 /// A finished quantization: the recipe and the mapped records.
 #[derive(Debug)]
 pub struct Artifact {
@@ -31,6 +110,7 @@ pub struct Artifact {
     pub folder: PathBuf,
     /// The recipe it was made with.
     pub recipe: Recipe,
+    records: IndexMap<String, Record>,
 }
 
 impl Artifact {
@@ -39,18 +119,75 @@ impl Artifact {
     /// # Errors
     /// `Io`, `Malformed`; `Input` when tensors are still missing.
     pub fn open(folder: &Path) -> Result<Self> {
-        let _ = folder;
-        todo!("job room")
+        let job = Job::load(folder)?;
+        let mut records = IndexMap::new();
+        for (position, name) in job.recipe.tensors.keys().enumerate() {
+            let path = record_path(folder, position);
+            let Some(record) = Record::open(&path)? else {
+                let (done, all) = (records.len(), job.recipe.tensors.len());
+                return Err(Error::Input(format!("{} is not finished: {name} is missing ({done} of {all} tensors before it); run quantize again", folder.display())));
+            };
+            if record.header.tensor != *name {
+                return Err(Error::malformed("job record", path, format!("it holds {}, not {name}", record.header.tensor)));
+            }
+            records.insert(name.clone(), record);
+        }
+        Ok(Self { folder: folder.to_owned(), recipe: job.recipe, records })
     }
 
     /// The quantized tensors, in the order of the recipe.
     pub fn tensors(&self) -> impl Iterator<Item = &RecordHeader> {
-        std::iter::empty()
+        self.records.values().map(|r| &r.header)
     }
 
     /// Header and encoded bytes of a tensor, when it was quantized.
     pub fn tensor(&self, name: &str) -> Option<(&RecordHeader, &[u8])> {
-        let _ = name;
-        todo!("job room")
+        self.records.get(name).map(|r| (&r.header, r.bytes()))
     }
+}
+
+fn record_path(folder: &Path, position: usize) -> PathBuf {
+    folder.join("records").join(format!("{position:04}.rec"))
+}
+
+/// Takes the folder for this process; the operating system gives it back when the process ends, however it ends.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(Error::io("create the lock of the job folder", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Input(format!("another process works in {}; wait for it, or choose another folder", folder.display()))),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock the job folder", path)(error)),
+    }
+}
+
+fn same_job(there: &Job, wanted: &Job, folder: &Path) -> Result<()> {
+    let differs = |what: &str, there: &str, wanted: &str| {
+        Err(Error::Mismatch {
+            operation: "resume quantization",
+            expected: format!("a folder of {what} {wanted}; choose another folder"),
+            got: format!("{} of {what} {there}", folder.display()),
+        })
+    };
+    let none = || "none".to_owned();
+    if there.recipe_hash != wanted.recipe_hash {
+        return differs("recipe", &there.recipe_hash, &wanted.recipe_hash);
+    }
+    if there.calibration != wanted.calibration {
+        return differs("calibration", &there.calibration.clone().unwrap_or_else(none), &wanted.calibration.clone().unwrap_or_else(none));
+    }
+    if there.tool != wanted.tool {
+        return differs("program version", &there.tool, &wanted.tool);
+    }
+    Ok(())
+}
+
+fn remove_temporaries(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(Error::io("list the job folder", folder))? {
+        let entry = entry.map_err(Error::io("list the job folder", folder))?;
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+            std::fs::remove_file(entry.path()).map_err(Error::io("remove an unfinished file", entry.path()))?;
+        }
+    }
+    Ok(())
 }

@@ -3,14 +3,23 @@
 
 mod atomic;
 mod context;
+mod durable;
+mod encode;
 mod event;
 mod journal;
+mod outbox;
+mod perform;
 mod quantize;
+mod rate;
+mod record;
 mod runner;
 
 pub use atomic::{write_atomically, write_file_atomically};
 pub use context::{CancelToken, JobContext};
 pub use event::{JobEvent, JobId, JobKind, Outcome, Product, Progress, Stage, TensorDone};
 pub use journal::{Artifact, RecordHeader};
+pub use outbox::Wake;
+pub use perform::run;
 pub use quantize::{QuantizeOptions, quantize};
-pub use runner::{Runner, Wake};
+pub use rate::Rate;
+pub use runner::Runner;

@@ -1,9 +1,16 @@
-//! The quantization itself: tensor by tensor, round ∘ codec, each made durable before the next is reported.
+//! The quantization itself: tensor by tensor, round ∘ codec, each made durable before it is reported.
 
+use super::durable::{Finished, write_beside};
+use super::encode::Encoder;
+use super::journal::Journal;
 use super::{Artifact, JobContext};
 use crate::calibrate::Calibration;
-use crate::error::Result;
+use crate::codec::Format;
+use crate::compute::DeviceChoice;
+use crate::error::{Error, Result};
 use crate::recipe::Recipe;
+use crate::report::NoticeKind;
+use crate::round::{Rounder, rounder};
 use crate::source::Source;
 use std::path::PathBuf;
 
@@ -14,11 +21,98 @@ pub struct QuantizeOptions {
     pub folder: PathBuf,
 }
 
+/// One tensor to be done.
+struct Task {
+    /// Position in the recipe.
+    position: usize,
+    /// Position in the catalog.
+    index: usize,
+    format: Format,
+}
+
 /// Quantizes every tensor of the recipe. Running again resumes; a folder of another recipe is refused.
 ///
 /// # Errors
 /// `Mismatch` for a recipe of another model, `Io`, `Cancelled` (finished tensors stay).
 pub fn quantize(source: &Source, calibration: Option<&Calibration>, recipe: &Recipe, options: &QuantizeOptions, cx: &JobContext) -> Result<Artifact> {
-    let _ = (source, calibration, recipe, options, cx);
-    todo!("job room")
+    let rounder = check(source, calibration, recipe)?;
+    let tasks = tasks(source, recipe)?;
+    tell_differences(calibration, recipe, &tasks, cx);
+    let journal = Journal::begin(&options.folder, recipe, calibration.map(Calibration::hash))?;
+    let encoder = Encoder::new(source, calibration, rounder, cx);
+    let total = tasks.iter().map(|t| source.tensors[t.index].size_bytes).sum();
+    write_beside(total, cx, |hand_over| tasks.iter().try_for_each(|task| hand_over(finish(task, source, &journal, &encoder, cx)?)))?;
+    Artifact::open(&options.folder)
+}
+
+/// The record of a task: an earlier run's, or a new one.
+fn finish(task: &Task, source: &Source, journal: &Journal, encoder: &Encoder<'_>, cx: &JobContext) -> Result<Finished> {
+    cx.checkpoint()?;
+    let entry = &source.tensors[task.index];
+    let source_bytes = entry.size_bytes;
+    let earlier = journal.record(task.position).unwrap_or_else(|damaged| {
+        let text = format!("the record of an earlier run is not usable and is made again: {damaged}");
+        cx.reporter.notice(Some(&entry.name), NoticeKind::Other { text });
+        None
+    });
+    let stored_as = task.format.for_columns(entry.columns());
+    let finished = match earlier.filter(|r| r.header.tensor == entry.name && r.header.stored_as == stored_as) {
+        Some(record) => Finished { bytes: record.bytes().len() as u64, header: record.header, source_bytes, write: None },
+        None => {
+            let (header, bytes) = encoder.encode(task.index, task.format)?;
+            Finished { bytes: bytes.len() as u64, header, source_bytes, write: Some((journal.path(task.position), bytes)) }
+        }
+    };
+    for notice in &finished.header.notices {
+        cx.reporter.notice(notice.tensor.as_deref(), notice.kind.clone());
+    }
+    Ok(finished)
+}
+
+/// The recipe's tensors in the order of the catalog, which is the order of the file.
+fn tasks(source: &Source, recipe: &Recipe) -> Result<Vec<Task>> {
+    let mut tasks = Vec::with_capacity(recipe.tensors.len());
+    for (position, (name, &format)) in recipe.tensors.iter().enumerate() {
+        let index = source.find(name).ok_or_else(|| Error::MissingTensor { name: name.clone() })?;
+        let entry = &source.tensors[index];
+        if !entry.quantizable() {
+            let why = format!("{name} is a {} of shape {:?}; only weight matrices are", entry.role.label(), entry.shape);
+            return Err(Error::unsupported(format!("quantizing {name}"), why));
+        }
+        let stored_as = format.for_columns(entry.columns());
+        if !stored_as.can_encode() {
+            return Err(Error::unsupported(format!("encoding {stored_as}"), format!("{name} is to be {stored_as}, which can only be read")));
+        }
+        tasks.push(Task { position, index, format });
+    }
+    tasks.sort_by_key(|t| t.index);
+    Ok(tasks)
+}
+
+/// What must fit before any work; gives the rounder.
+fn check(source: &Source, calibration: Option<&Calibration>, recipe: &Recipe) -> Result<&'static dyn Rounder> {
+    for (what, model) in [("recipe", Some(&recipe.model)), ("calibration", calibration.map(|c| &c.model))] {
+        if let Some(got) = model.filter(|m| **m != source.fingerprint) {
+            let expected = format!("a {what} of the model {} ({})", source.path.display(), source.fingerprint);
+            return Err(Error::Mismatch { operation: "quantize", expected, got: format!("one of the model {got}") });
+        }
+    }
+    rounder(&recipe.rounding).ok_or_else(|| Error::unsupported(format!("rounding {}", recipe.rounding), "known is nearest"))
+}
+
+/// Tells what is done otherwise than asked, for the job as a whole.
+fn tell_differences(calibration: Option<&Calibration>, recipe: &Recipe, tasks: &[Task], cx: &JobContext) {
+    match (&recipe.calibration, calibration) {
+        (Some(_), None) => cx.reporter.notice(None, NoticeKind::NoStatistics),
+        (Some(wanted), Some(given)) if *wanted != given.hash() => {
+            let text = "the calibration is another than the one the recipe was made with".to_owned();
+            cx.reporter.notice(None, NoticeKind::Other { text });
+        }
+        _ => {}
+    }
+    let gpu_wanted = matches!(cx.device, DeviceChoice::Gpu | DeviceChoice::Named(_));
+    if let Some(task) = tasks.iter().find(|t| gpu_wanted && !matches!(t.format, Format::Int(_))) {
+        let reason = format!("{} has no kernel; only the group-wise integers have", task.format);
+        cx.reporter.notice(None, NoticeKind::DeviceFallback { reason });
+    }
 }

@@ -1,4 +1,4 @@
-//! Edits and their history: every edit knows its inverse; a drag is one step.
+//! The edits a user can make of a recipe.
 
 use super::Recipe;
 use crate::allocate::{Budget, Target};
@@ -29,52 +29,33 @@ pub enum Edit {
     Solved(IndexMap<String, Format>),
 }
 
-/// A recipe with its past and future.
-#[derive(Clone, Debug, Default)]
-pub struct History {
-    recipe: Recipe,
-}
-
-impl History {
-    /// A fresh history.
-    pub fn new(recipe: Recipe) -> Self {
-        Self { recipe }
-    }
-
-    /// The recipe as it is now.
-    pub fn recipe(&self) -> &Recipe {
-        &self.recipe
-    }
-
-    /// Applies an edit. Between [`Self::begin`] and [`Self::end`] all edits make one step; an edit that changes nothing makes none;
-    /// `Solved` joins the step before it.
-    pub fn apply(&mut self, edit: Edit) {
-        let _ = edit;
-        todo!("recipe room")
-    }
-
-    /// Opens a step that stays open (a drag).
-    pub fn begin(&mut self) {
-        todo!("recipe room")
-    }
-
-    /// Closes it.
-    pub fn end(&mut self) {
-        todo!("recipe room")
-    }
-
-    /// Takes the last step back; false when there is none.
-    pub fn undo(&mut self) -> bool {
-        todo!("recipe room")
-    }
-
-    /// Does the undone step again; false when there is none.
-    pub fn redo(&mut self) -> bool {
-        todo!("recipe room")
-    }
-
-    /// Whether there is a step to take back, and one to do again.
-    pub fn can(&self) -> (bool, bool) {
-        todo!("recipe room")
+impl Edit {
+    /// Makes the change. Names without a format in the recipe cannot be pinned and are passed over.
+    pub fn apply_to(self, recipe: &mut Recipe) {
+        match self {
+            Self::Paint { tensors, format } => {
+                for name in tensors {
+                    recipe.tensors.insert(name.clone(), format);
+                    recipe.pins.insert(name, format);
+                }
+            }
+            Self::Pin(names) => {
+                for name in names {
+                    if let Some(&format) = recipe.tensors.get(&name) {
+                        recipe.pins.insert(name, format);
+                    }
+                }
+            }
+            Self::Unpin(names) => recipe.pins.retain(|name, _| !names.contains(name)),
+            Self::SetBudget(budget) => recipe.budget = Some(budget),
+            Self::SetTarget(target) => recipe.target = target,
+            Self::SetRounding(name) => recipe.rounding = name,
+            Self::Solved(formats) => {
+                for (name, format) in formats {
+                    let format = recipe.pins.get(&name).copied().unwrap_or(format);
+                    recipe.tensors.insert(name, format);
+                }
+            }
+        }
     }
 }

@@ -1,7 +1,9 @@
-//! The only thing the user edits: which format each tensor gets, and under what rules. TOML on disk, edits with inverses in memory.
+//! The only thing the user edits: which format each tensor gets, and under what rules. TOML on disk, edits and their history in memory.
 
 mod document;
 mod edit;
+mod history;
 
 pub use document::Recipe;
-pub use edit::{Edit, History};
+pub use edit::Edit;
+pub use history::{History, STEPS};

@@ -1,7 +1,11 @@
 //! What each tensor is for: role, block, the group it is fused with.
 
+use super::names::Canonical;
+use super::roles::classify;
+use super::stored::StoredTensor;
 use crate::tensor::DType;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// What a tensor does in its model. The map has a column for each that occurs, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -106,5 +110,46 @@ impl TensorEntry {
             && self.dtype.is_float()
             && !matches!(self.role, Role::Norm | Role::Bias | Role::Router)
             && !["position_embd", "token_types", "rel_pos", "conv1d", "position_embeddings", "token_type_embeddings"].iter().any(|p| self.name.contains(p))
+    }
+}
+
+/// The catalog of what the readers found, in the same order. Names are unique: a canonical name that is taken already, or that another
+/// tensor is stored under, gives way to the stored name.
+pub(super) fn catalog(stored: &[StoredTensor]) -> Vec<TensorEntry> {
+    let canonical = Canonical::new(stored.iter().map(|t| t.name.as_str()));
+    let mut taken: HashSet<String> = stored.iter().map(|t| t.name.clone()).collect();
+    stored
+        .iter()
+        .map(|tensor| {
+            let name = canonical.name(&tensor.name).filter(|name| taken.insert(name.clone())).unwrap_or_else(|| tensor.name.clone());
+            let place = classify(&name, tensor.shape.len());
+            TensorEntry {
+                name,
+                stored_name: tensor.name.clone(),
+                role: place.role,
+                block: place.block,
+                fused: place.fused,
+                shape: tensor.shape.clone(),
+                dtype: tensor.dtype,
+                size_bytes: tensor.range.len() as u64,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_tensors_never_share_a_name() {
+        let names = ["model.norm.weight", "norm.weight", "output_norm.weight", "lm_head.weight"];
+        let stored: Vec<StoredTensor> =
+            names.iter().map(|name| StoredTensor { name: (*name).to_owned(), dtype: DType::F32, shape: vec![1], file: 0, range: 0..4 }).collect();
+        let entries = catalog(&stored);
+        let unique: HashSet<&str> = entries.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(unique.len(), names.len());
+        assert_eq!(entries[2].name, "output_norm.weight");
+        assert_eq!(entries[3].name, "output.weight");
     }
 }

@@ -1,5 +1,6 @@
 //! The numbers a forward pass needs, from GGUF keys or from config.json.
 
+use super::{Role, TensorEntry};
 use serde::{Deserialize, Serialize};
 
 /// How rotary embeddings pair the channels of a head.
@@ -74,13 +75,49 @@ pub struct ModelConfig {
     pub context_length: usize,
     /// ε of RMSNorm.
     pub norm_eps: f32,
-    /// Rotary embedding, when the architecture has one.
+    /// Rotary embedding; `None` when the architecture has none, or one of a kind that has no forward pass here (a notice then says which).
     pub rope: Option<Rope>,
     /// The output head is the embedding.
     pub tied_head: bool,
 }
 
 impl ModelConfig {
+    /// A configuration that says nothing yet.
+    pub(super) fn unknown() -> Self {
+        Self {
+            architecture: String::new(),
+            name: None,
+            license: None,
+            block_count: 0,
+            hidden_size: 0,
+            intermediate_size: 0,
+            head_count: 0,
+            kv_head_count: 0,
+            head_dim: 0,
+            vocab_size: 0,
+            context_length: 0,
+            norm_eps: 0.0,
+            rope: None,
+            tied_head: false,
+        }
+    }
+
+    /// Reads off the tensors what the file did not say.
+    pub(super) fn complete_from(&mut self, tensors: &[TensorEntry]) {
+        let shape_of = |role: Role| tensors.iter().find(|t| t.role == role && t.shape.len() >= 2);
+        let or = |known: usize, read: Option<usize>| if known == 0 { read.unwrap_or(0) } else { known };
+        if self.architecture.is_empty() {
+            let bert = tensors.iter().any(|t| t.name == "token_types.weight") && tensors.iter().any(|t| t.name.ends_with(".attn_output_norm.weight"));
+            self.architecture = if bert { "bert" } else { "unknown" }.to_owned();
+        }
+        self.block_count = or(self.block_count, tensors.iter().filter_map(|t| t.block).max().map(|last| last.saturating_add(1)));
+        let embedding = tensors.iter().find(|t| t.name == "token_embd.weight").or(shape_of(Role::Embedding));
+        self.hidden_size = or(self.hidden_size, embedding.map(TensorEntry::columns));
+        self.vocab_size = or(self.vocab_size, embedding.map(TensorEntry::rows));
+        self.intermediate_size = or(self.intermediate_size, shape_of(Role::Up).map(|t| t.shape[t.shape.len() - 2]));
+        self.tied_head = !tensors.iter().any(|t| t.name == "output.weight" || t.role == Role::Head);
+    }
+
     /// Whether there is a forward pass for this architecture.
     ///
     /// # Errors
@@ -89,9 +126,11 @@ impl ModelConfig {
         if self.architecture == "llama" && self.rope.is_some() && self.head_count > 0 {
             return Ok(());
         }
-        Err(crate::Error::unsupported(
-            format!("running a {} model", self.architecture),
-            "only the llama architecture has a forward pass so far; weights can be inspected, measured and quantized",
-        ))
+        let why = if self.architecture == "llama" {
+            "its sizes are not known, or it departs from the llama architecture (see the notices of opening); weights can be inspected, measured and quantized"
+        } else {
+            "only the llama architecture has a forward pass so far; weights can be inspected, measured and quantized"
+        };
+        Err(crate::Error::unsupported(format!("running a {} model", self.architecture), why))
     }
 }

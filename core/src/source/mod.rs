@@ -3,14 +3,33 @@
 //! Invariant: files are hostile. Every length is checked against the bytes that are there before anything is allocated or sliced;
 //! an index never leads out of its folder.
 
+mod mapped;
+mod stored;
+
+mod gguf;
+mod layout;
+mod safetensors;
+
 mod catalog;
+mod names;
+mod roles;
+
+mod companions;
 mod config;
+mod config_gguf;
+mod config_json;
 mod metadata;
+mod translate;
+mod translate_tokenizer;
+
+mod fingerprint;
 mod open;
+
 mod tokenizer;
 
 pub use catalog::{Role, TensorEntry};
 pub use config::{ModelConfig, Rope, RopeLayout, RopeScaling};
+pub use layout::is_model_path;
 pub use metadata::{MetaValue, Metadata};
 pub use open::{Source, SourceFormat, open};
 pub use tokenizer::Tokenizer;

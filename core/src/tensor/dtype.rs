@@ -67,6 +67,37 @@ impl DType {
         (elements / block).checked_mul(self.block_bytes())
     }
 
+    /// The type that a GGUF file means by this number.
+    pub fn from_ggml_id(id: u32) -> Option<Self> {
+        Some(match id {
+            0 => Self::F32,
+            1 => Self::F16,
+            24 => Self::I8,
+            25 => Self::I16,
+            26 => Self::I32,
+            27 => Self::I64,
+            28 => Self::F64,
+            30 => Self::Bf16,
+            _ => Self::Ggml(GgmlType::from_id(id)?),
+        })
+    }
+
+    /// The number of this type in a GGUF file; `None` for the types of safetensors that ggml lacks.
+    pub fn ggml_id(self) -> Option<u32> {
+        Some(match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::I8 => 24,
+            Self::I16 => 25,
+            Self::I32 => 26,
+            Self::I64 => 27,
+            Self::F64 => 28,
+            Self::Bf16 => 30,
+            Self::Ggml(t) => t.id(),
+            _ => return None,
+        })
+    }
+
     /// Average bits per element.
     pub fn bits(self) -> f64 {
         self.block_bytes() as f64 * 8.0 / self.block_columns() as f64

@@ -1,0 +1,101 @@
+//! The GGUF writer, for llama.cpp and everything built on it: any tensor any ggml type; keys and tokenizer carried over.
+//!
+//! Invariant: the file's size is known before anything runs ([`Writer::predict_bytes`]), to the byte, and equal inputs give equal bytes.
+//! Absent on purpose: split files, and weights stored as group-wise integers, for which GGUF has no type.
+
+mod container;
+mod layout;
+
+pub use container::{ALIGNMENT, Container, TensorInfo, padded};
+
+use super::delivery::{deliver, quoted};
+use super::outgoing::Outgoing;
+use super::{ExportFormat, Exported, Writer};
+use crate::error::{Error, Result};
+use crate::job::{Artifact, JobContext};
+use crate::recipe::Recipe;
+use crate::report::NoticeKind;
+use crate::source::{Source, SourceFormat};
+use std::path::Path;
+
+/// Longest tensor name (GGML_MAX_NAME with its terminator) and most dimensions (GGML_MAX_DIMS) that llama.cpp loads.
+const NAME_BYTES: usize = 63;
+const DIMENSIONS: usize = 4;
+
+/// Architectures whose safetensors are converted. Others need changes of their own to the weights (gemma's norms, phi's factors), and a
+/// file that loads and computes something else is worse than none.
+const CONVERTED: [&str; 1] = ["llama"];
+
+/// Writes GGUF.
+#[derive(Clone, Copy, Debug)]
+pub struct GgufWriter;
+
+impl Writer for GgufWriter {
+    fn format(&self) -> ExportFormat {
+        ExportFormat::Gguf
+    }
+
+    fn supports(&self, source: &Source, recipe: &Recipe) -> Result<()> {
+        if let Some((tensor, format)) = recipe.tensors.iter().find(|(_, f)| !f.is_gguf()) {
+            return Err(Error::unsupported(format!("{format} in GGUF"), format!("{tensor} is to be {format}, for which GGUF has no type; choose a ggml format")));
+        }
+        let architecture = &source.config.architecture;
+        if source.format == SourceFormat::Safetensors && !CONVERTED.contains(&architecture.as_str()) {
+            let why = format!("llama.cpp cannot load {architecture} written from safetensors; export as safetensors");
+            return Err(Error::unsupported("GGUF of this model", why));
+        }
+        for entry in &source.tensors {
+            let why = if entry.name.len() > NAME_BYTES {
+                format!("the name {} has more than {NAME_BYTES} bytes", entry.name)
+            } else if entry.shape.len() > DIMENSIONS {
+                format!("{} has {} dimensions, llama.cpp takes {DIMENSIONS}", entry.name, entry.shape.len())
+            } else if layout::interleaved_heads(source, &entry.name).is_some_and(|heads| !entry.shape[0].is_multiple_of(2 * heads.max(1))) {
+                format!("{} has {} rows, which {} query and {} key heads do not divide", entry.name, entry.shape[0], source.config.head_count, source.config.kv_head_count)
+            } else if layout::is_foreign(source, entry) {
+                format!("llama.cpp has no tensor {} in a {architecture}", entry.name)
+            } else {
+                continue;
+            };
+            return Err(Error::unsupported("GGUF of this model", why));
+        }
+        Ok(())
+    }
+
+    fn predict_bytes(&self, source: &Source, recipe: &Recipe) -> Result<u64> {
+        self.supports(source, recipe)?;
+        let tensors = layout::layout(source, |name| stored_as(source, recipe, name).map(|format| (format, [].as_slice())));
+        Ok(layout::container(source, &tensors, None).size_bytes())
+    }
+
+    fn write(&self, source: &Source, artifact: &Artifact, path: &Path, cx: &JobContext) -> Result<Exported> {
+        self.supports(source, &artifact.recipe)?;
+        if !source.metadata.contains_key("tokenizer.ggml.model") {
+            let text = "the file has no tokenizer, because none was found beside the model; llama.cpp will not load it".to_owned();
+            cx.reporter.notice(None, NoticeKind::Other { text });
+        }
+        let tensors = outgoing(source, artifact);
+        let container = layout::container(source, &tensors, Some(&artifact.recipe.hash()));
+        let command = format!("llama-cli -m {}", quoted(path));
+        deliver((ExportFormat::Gguf, path, command), &tensors, container.size_bytes(), cx, |out, tensor| container.write(out, tensor))
+    }
+}
+
+/// The tensors of the GGUF that is written of an artifact.
+pub(super) fn outgoing<'a>(source: &'a Source, artifact: &'a Artifact) -> Vec<Outgoing<'a>> {
+    layout::layout(source, |name| artifact.tensor(name).map(|(record, bytes)| (record.stored_as, bytes)))
+}
+
+/// Bytes of a GGUF of this source that no allocation changes: header, metadata, tensor infos, alignment before the data, and the
+/// tensors that are not quantizable, padded. Add [`padded`] bytes of each quantizable tensor for the whole file.
+pub fn fixed_bytes(source: &Source) -> u64 {
+    let tensors = layout::layout(source, |_| None);
+    let quantizable = |name: &str| source.find(name).is_some_and(|i| source.tensors[i].quantizable());
+    let kept: u64 = tensors.iter().filter(|t| !quantizable(&t.name)).map(|t| padded(t.bytes)).sum();
+    layout::container(source, &tensors, None).header_bytes() + kept
+}
+
+/// What a recipe's format becomes for the rows of this tensor.
+fn stored_as(source: &Source, recipe: &Recipe, name: &str) -> Option<crate::codec::Format> {
+    let format = recipe.tensors.get(name)?;
+    Some(format.for_columns(source.tensors[source.find(name)?].columns()))
+}

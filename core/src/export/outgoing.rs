@@ -1,0 +1,131 @@
+//! A tensor on its way into a file: where its rows come from, in which order and element type they go out. Written and hashed in
+//! chunks, so that no tensor is copied whole; the writers, their checks and `verify` all take the bytes from here.
+
+use crate::codec::Format;
+use crate::error::{Error, Result};
+use crate::tensor::{DType, TensorView};
+use std::io::{self, Write};
+
+/// Values that are decoded at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Where the rows of an outgoing tensor come from.
+#[derive(Clone, Debug)]
+pub(super) enum Content<'a> {
+    /// Bytes that go out as they lie.
+    Stored(&'a [u8]),
+    /// A tensor of the source, converted.
+    Source(TensorView<'a>, DType),
+    /// An encoded tensor, decoded and converted.
+    Decoded(Format, &'a [u8], DType),
+    /// Made here.
+    Made(Vec<f32>),
+}
+
+/// One tensor of the output file.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing<'a> {
+    /// Name in the output file.
+    pub(super) name: String,
+    /// Dimensions, outermost first.
+    pub(super) shape: Vec<usize>,
+    /// Element type in the output file.
+    pub(super) dtype: DType,
+    /// Bytes in the output file, without padding.
+    pub(super) bytes: u64,
+    /// Number of rows (for a vector: of values).
+    pub(super) rows: usize,
+    /// Attention heads whose rows go from the order of halves into the order of neighbours.
+    pub(super) interleave: Option<usize>,
+    /// Where the rows come from.
+    pub(super) content: Content<'a>,
+}
+
+impl Outgoing<'_> {
+    /// Writes the tensor's bytes.
+    ///
+    /// # Errors
+    /// What `out` says; what reading the source says, wrapped.
+    pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let columns = self.shape.iter().product::<usize>().checked_div(self.rows).unwrap_or(0);
+        let Some(heads) = self.interleave else {
+            let chunk = (CHUNK / columns.max(1)).max(1);
+            for first in (0..self.rows).step_by(chunk) {
+                self.write_rows(first, chunk.min(self.rows - first), columns, out)?;
+            }
+            return Ok(());
+        };
+        (0..self.rows).try_for_each(|row| self.write_rows(half_row_of(row, self.rows / heads), 1, columns, out))
+    }
+
+    /// blake3 of the bytes that [`Self::write`] writes.
+    ///
+    /// # Errors
+    /// What reading the source says.
+    pub(super) fn hash(&self) -> Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new();
+        self.write(&mut hasher).map_err(|e| e.downcast::<Error>().unwrap_or_else(|e| Error::Input(format!("hash {}: {e}", self.name))))?;
+        Ok(hasher.finalize())
+    }
+
+    fn write_rows(&self, first: usize, count: usize, columns: usize, out: &mut dyn Write) -> io::Result<()> {
+        let cut = |bytes: &[u8]| {
+            let row = bytes.len() / self.rows;
+            first * row..(first + count) * row
+        };
+        match &self.content {
+            Content::Stored(bytes) => out.write_all(&bytes[cut(bytes)]),
+            Content::Made(values) => convert(&values[first * columns..(first + count) * columns], DType::F32, out),
+            Content::Decoded(format, bytes, to) => {
+                let mut values = vec![0.0; count * columns];
+                format.decode(&bytes[cut(bytes)], &mut values);
+                convert(&values, *to, out)
+            }
+            Content::Source(view, to) => {
+                let mut values = vec![0.0; count * columns];
+                let rows = TensorView { shape: &[self.rows, columns], ..*view };
+                rows.rows_into(first, &mut values).map_err(io::Error::other)?;
+                convert(&values, *to, out)
+            }
+        }
+    }
+}
+
+/// The row that stands at `row` after the rows of each head (of `head_rows`) went from halves (i, i + d/2) to neighbours (2i, 2i + 1).
+fn half_row_of(row: usize, head_rows: usize) -> usize {
+    let (head, within) = (row / head_rows, row % head_rows);
+    head * head_rows + within % 2 * (head_rows / 2) + within / 2
+}
+
+/// Writes values as 16- or 32-bit floats; callers ask for no other type.
+fn convert(values: &[f32], to: DType, out: &mut dyn Write) -> io::Result<()> {
+    let bytes: Vec<u8> = match to {
+        DType::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
+        DType::Bf16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    };
+    out.write_all(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_each_head_go_from_halves_to_neighbours() {
+        let bytes: Vec<u8> = (0..8).collect();
+        let tensor = Outgoing {
+            name: "q".into(),
+            shape: vec![8, 1],
+            dtype: DType::F32,
+            bytes: 8,
+            rows: 8,
+            interleave: Some(2),
+            content: Content::Stored(&bytes),
+        };
+        let mut out = Vec::new();
+        tensor.write(&mut out).unwrap();
+        // Head of 4 rows: pairs (0, 2) and (1, 3) become neighbours.
+        assert_eq!(out, [0, 2, 1, 3, 4, 6, 5, 7]);
+    }
+}

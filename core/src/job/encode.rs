@@ -1,0 +1,143 @@
+//! One tensor: read, rounded and encoded as its format, decoded again to know the error.
+
+use super::{JobContext, RecordHeader};
+use crate::calibrate::Calibration;
+use crate::codec::{Format, IntFormat};
+use crate::compute::{self, Backend, DeviceChoice, KernelCall};
+use crate::error::{Error, Result};
+use crate::numeric::metric;
+use crate::report::{Notice, NoticeKind};
+use crate::round::{Evidence, Rounder};
+use crate::source::Source;
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+/// What all tensors of a job are encoded with.
+pub(super) struct Encoder<'a> {
+    source: &'a Source,
+    calibration: Option<&'a Calibration>,
+    rounder: &'static dyn Rounder,
+    backend: OnceCell<Arc<dyn Backend>>,
+    cx: &'a JobContext,
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder; the device is opened by the first tensor that has a kernel.
+    pub(super) fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Self {
+        Self { source, calibration, rounder, backend: OnceCell::new(), cx }
+    }
+
+    /// Encodes the tensor at `index` of the catalog.
+    ///
+    /// # Errors
+    /// What reading and rounding say; `Cancelled`.
+    pub(super) fn encode(&self, index: usize, wanted: Format) -> Result<(RecordHeader, Vec<u8>)> {
+        let entry = &self.source.tensors[index];
+        let columns = entry.columns();
+        let mut notices = Vec::new();
+        let mut weights = self.source.view(index).to_f32()?;
+        notices.extend(zero_non_finite(&mut weights));
+        let format = wanted.for_columns(columns);
+        if format != wanted {
+            notices.push(NoticeKind::RowFallback { wanted, used: format, columns });
+        }
+        let importance = self.calibration.and_then(|c| c.importance(&entry.name)).filter(|i| i.len() == columns);
+        if self.calibration.is_some() && importance.is_none() {
+            notices.push(NoticeKind::NoStatistics);
+        }
+        let bytes = self.round(&weights, columns, format, importance.as_deref(), &mut notices)?;
+        let mut decoded = vec![0.0; weights.len()];
+        format.decode(&bytes, &mut decoded);
+        // A record's JSON has no infinity.
+        let weight_error = metric::relative_error(&weights, &decoded).min(f64::MAX);
+        let notices = notices.into_iter().map(|kind| Notice { tensor: Some(entry.name.clone()), kind }).collect();
+        let hash = blake3::hash(&bytes).to_hex().to_string();
+        Ok((RecordHeader { tensor: entry.name.clone(), stored_as: format, columns, weight_error, hash, notices }, bytes))
+    }
+
+    fn round(&self, weights: &[f32], columns: usize, format: Format, importance: Option<&[f32]>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
+        if let (Format::Int(int), "nearest") = (format, self.rounder.name()) {
+            return self.group_quantize(weights, columns, int, importance.unwrap_or_default(), notices);
+        }
+        // No rounder uses H so far, so it is not divided by the number of tokens for nobody.
+        self.rounder.round(weights, columns, format, Evidence { importance, hessian: None })
+    }
+
+    /// Group-wise integers have a kernel; the device does them, and the CPU where it fails. The integers are the same.
+    fn group_quantize(&self, weights: &[f32], columns: usize, int: IntFormat, importance: &[f32], notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
+        let group = usize::from(int.group);
+        let groups = weights.len() / group;
+        let (mut codes, mut scales, mut zeros) = (vec![0; weights.len()], vec![0.0; groups], vec![0; groups]);
+        let mut run = |backend: &dyn Backend| {
+            let (codes, scales, zeros) = (&mut codes, &mut scales, &mut zeros);
+            let (bits, symmetric) = (u32::from(int.bits), int.symmetric);
+            backend.run(KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros }, &self.cx.cancel)
+        };
+        match run(&*self.device()?) {
+            Err(Error::Device { device, detail }) => {
+                notices.push(NoticeKind::DeviceFallback { reason: format!("{device}: {detail}") });
+                run(&*compute::backend(&DeviceChoice::Cpu)?)?;
+            }
+            other => other?,
+        }
+        let mut bytes = vec![0; groups * int.block_bytes()];
+        pack(int, &codes, &scales, &zeros, &mut bytes);
+        Ok(bytes)
+    }
+
+    /// The device asked for; one that is not there is a notice, and the CPU does the work.
+    fn device(&self) -> Result<Arc<dyn Backend>> {
+        if let Some(there) = self.backend.get() {
+            return Ok(Arc::clone(there));
+        }
+        let backend = compute::backend(&self.cx.device).or_else(|error| {
+            self.cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
+            compute::backend(&DeviceChoice::Cpu)
+        })?;
+        Ok(Arc::clone(self.backend.get_or_init(|| backend)))
+    }
+}
+
+// STUB until IntFormat::pack lands.
+fn pack(int: IntFormat, codes: &[u8], scales: &[f32], zeros: &[u8], out: &mut [u8]) {
+    let group = usize::from(int.group);
+    for (g, block) in out.chunks_mut(int.block_bytes()).enumerate() {
+        block.fill(0);
+        block[..2].copy_from_slice(&half::f16::from_f32(scales[g]).to_le_bytes());
+        let mut start = 2;
+        if !int.symmetric {
+            block[2] = zeros[g];
+            start = 3;
+        }
+        for (i, &c) in codes[g * group..(g + 1) * group].iter().enumerate() {
+            for b in 0..usize::from(int.bits) {
+                let at = i * usize::from(int.bits) + b;
+                block[start + at / 8] |= (c >> b & 1) << (at % 8);
+            }
+        }
+    }
+}
+
+/// Sets NaN and infinities to zero and says how many there were.
+fn zero_non_finite(weights: &mut [f32]) -> Option<NoticeKind> {
+    let first = weights.iter().position(|w| !w.is_finite())?;
+    let mut count = 0;
+    for weight in weights.iter_mut().filter(|w| !w.is_finite()) {
+        *weight = 0.0;
+        count += 1;
+    }
+    Some(NoticeKind::NonFinite { count, first })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_finite_becomes_zero_and_is_counted() {
+        let mut weights = [1.0, f32::NAN, 2.0, f32::INFINITY];
+        assert_eq!(zero_non_finite(&mut weights), Some(NoticeKind::NonFinite { count: 2, first: 1 }));
+        assert_eq!(weights, [1.0, 0.0, 2.0, 0.0]);
+        assert_eq!(zero_non_finite(&mut weights), None);
+    }
+}

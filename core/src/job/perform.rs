@@ -1,0 +1,33 @@
+//! From a kind of job to the room that does it.
+
+use super::{JobContext, JobKind, Product, quantize};
+use crate::error::Result;
+use crate::eval::Quantized;
+use crate::{calibrate, eval, export, sensitivity, source, tensor};
+use std::sync::Arc;
+
+/// Does a job on this thread.
+///
+/// # Errors
+/// What its room says; `Cancelled`.
+pub fn run(kind: JobKind, cx: &JobContext) -> Result<Product> {
+    Ok(match kind {
+        JobKind::Open { path } => Product::Source(Arc::new(source::open(&path, &cx.reporter)?)),
+        JobKind::Statistics { source } => Product::Statistics(Arc::new(tensor::survey(&source, cx)?)),
+        JobKind::Calibrate { source, text, options } => Product::Calibration(Arc::new(calibrate::calibrate(&source, &text, &options, cx)?)),
+        JobKind::Measure { source, calibration, options } => {
+            Product::Table(Arc::new(sensitivity::measure(&source, calibration.as_deref(), &options, cx)?))
+        }
+        JobKind::Quantize { source, calibration, recipe, options } => {
+            Product::Artifact(Arc::new(quantize(&source, calibration.as_deref(), &recipe, &options, cx)?))
+        }
+        JobKind::Compare { source, artifact, text, options } => {
+            let after = Quantized { source: &source, artifact: &artifact };
+            let tokenizer = source.tokenizer()?;
+            Product::Comparison(Arc::new(eval::compare(&*source, &after, &tokenizer, &text, options, cx)?))
+        }
+        JobKind::Export { source, artifact, format, path } => {
+            Product::Exported(Arc::new(export::writer(format).write(&source, &artifact, &path, cx)?))
+        }
+    })
+}

@@ -1,0 +1,119 @@
+//! Canonical names: what llama.cpp calls the tensors that Hugging Face's llama and BERT families store under other names.
+
+/// Modules inside a block of a llama-like decoder.
+const DECODER_BLOCK: &[(&str, &str)] = &[
+    ("input_layernorm", "attn_norm"),
+    ("self_attn.q_proj", "attn_q"),
+    ("self_attn.k_proj", "attn_k"),
+    ("self_attn.v_proj", "attn_v"),
+    ("self_attn.o_proj", "attn_output"),
+    ("self_attn.q_norm", "attn_q_norm"),
+    ("self_attn.k_norm", "attn_k_norm"),
+    ("post_attention_layernorm", "ffn_norm"),
+    ("mlp.gate_proj", "ffn_gate"),
+    ("mlp.up_proj", "ffn_up"),
+    ("mlp.down_proj", "ffn_down"),
+    ("mlp.gate", "ffn_gate_inp"),
+    ("block_sparse_moe.gate", "ffn_gate_inp"),
+    ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+    ("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+    ("mlp.shared_expert.down_proj", "ffn_down_shexp"),
+    ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
+];
+
+/// Where sandwich norms are used, the norm after attention is not the one before the feed-forward.
+const SANDWICH_BLOCK: &[(&str, &str)] =
+    &[("post_attention_layernorm", "post_attention_norm"), ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm")];
+
+/// Modules inside a block of a BERT-like encoder.
+const ENCODER_BLOCK: &[(&str, &str)] = &[
+    ("attention.self.query", "attn_q"),
+    ("attention.self.key", "attn_k"),
+    ("attention.self.value", "attn_v"),
+    ("attention.output.dense", "attn_output"),
+    ("attention.output.LayerNorm", "attn_output_norm"),
+    ("intermediate.dense", "ffn_up"),
+    ("output.dense", "ffn_down"),
+    ("output.LayerNorm", "layer_output_norm"),
+];
+
+/// Modules outside the blocks, of both families.
+const TOP: &[(&str, &str)] = &[
+    ("embed_tokens", "token_embd"),
+    ("norm", "output_norm"),
+    ("lm_head", "output"),
+    ("embeddings.word_embeddings", "token_embd"),
+    ("embeddings.position_embeddings", "position_embd"),
+    ("embeddings.token_type_embeddings", "token_types"),
+    ("embeddings.LayerNorm", "token_embd_norm"),
+];
+
+const DECODER_PREFIXES: &[&str] = &["model.language_model.", "language_model.model.", "model.", "language_model.", "bert.", ""];
+
+/// Makes canonical names for one source; which names it holds decides between readings of the same name.
+pub(super) struct Canonical {
+    sandwich: bool,
+}
+
+impl Canonical {
+    /// Looks at all stored names.
+    pub fn new<'a>(mut stored: impl Iterator<Item = &'a str>) -> Self {
+        Self { sandwich: stored.any(|name| name.contains("feedforward_layernorm")) }
+    }
+
+    /// The canonical name of a stored name, when it is of a known family.
+    pub fn name(&self, stored: &str) -> Option<String> {
+        let (path, leaf) = stored.rsplit_once('.')?;
+        matches!(leaf, "weight" | "bias").then_some(())?;
+        let module = DECODER_PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
+        if let Some(name) = find(TOP, module) {
+            return Some(format!("{name}.{leaf}"));
+        }
+        let (tables, rest): (&[_], _) = if let Some(rest) = module.strip_prefix("layers.") {
+            (if self.sandwich { &[SANDWICH_BLOCK, DECODER_BLOCK] } else { &[DECODER_BLOCK] }, rest)
+        } else {
+            (&[ENCODER_BLOCK], module.strip_prefix("encoder.layer.")?)
+        };
+        let (block, module) = rest.split_once('.')?;
+        let block: usize = block.parse().ok()?;
+        let name = tables.iter().find_map(|table| find(table, module))?;
+        Some(format!("blk.{block}.{name}.{leaf}"))
+    }
+}
+
+fn find(table: &[(&str, &'static str)], module: &str) -> Option<&'static str> {
+    table.iter().find(|(stored, _)| *stored == module).map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hugging_face_names_become_those_of_llama_cpp() {
+        let canonical = Canonical::new(std::iter::empty());
+        for (stored, name) in [
+            ("model.layers.3.self_attn.q_proj.weight", Some("blk.3.attn_q.weight")),
+            ("model.layers.12.self_attn.k_proj.bias", Some("blk.12.attn_k.bias")),
+            ("model.layers.0.mlp.gate_proj.weight", Some("blk.0.ffn_gate.weight")),
+            ("model.layers.0.post_attention_layernorm.weight", Some("blk.0.ffn_norm.weight")),
+            ("model.embed_tokens.weight", Some("token_embd.weight")),
+            ("model.norm.weight", Some("output_norm.weight")),
+            ("lm_head.weight", Some("output.weight")),
+            ("bert.encoder.layer.2.attention.self.query.weight", Some("blk.2.attn_q.weight")),
+            ("embeddings.LayerNorm.bias", Some("token_embd_norm.bias")),
+            ("transformer.h.0.attn.c_attn.weight", None),
+            ("model.layers.0.self_attn.q_proj.qweight", None),
+            ("blk.0.attn_q.weight", None),
+        ] {
+            assert_eq!(canonical.name(stored).as_deref(), name, "{stored}");
+        }
+    }
+
+    #[test]
+    fn sandwich_norms_change_the_meaning_of_post_attention() {
+        let canonical = Canonical::new(["model.layers.0.pre_feedforward_layernorm.weight"].into_iter());
+        assert_eq!(canonical.name("model.layers.0.post_attention_layernorm.weight").as_deref(), Some("blk.0.post_attention_norm.weight"));
+        assert_eq!(canonical.name("model.layers.0.pre_feedforward_layernorm.weight").as_deref(), Some("blk.0.ffn_norm.weight"));
+    }
+}
