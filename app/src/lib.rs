@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The program: the studio (egui) and the command line, two clients of `halftone_core`. No numerics here.
+
+pub mod cli;
+pub mod demo;
+pub mod studio;

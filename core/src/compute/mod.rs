@@ -3,6 +3,7 @@
 
 mod cpu;
 pub mod gpu;
+mod threads;
 mod operands;
 
 use crate::error::Result;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub use cpu::Cpu;
+pub use threads::set_threads;
 
 /// Which device the user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

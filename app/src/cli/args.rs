@@ -1,0 +1,349 @@
+//! The grammar of the command line.
+
+use clap::{Args, Parser, Subcommand};
+use halftone_core::allocate::{Budget, Target, parse_size};
+use halftone_core::codec::Format;
+use halftone_core::compute::DeviceChoice;
+use halftone_core::export::ExportFormat;
+use std::path::PathBuf;
+
+/// Sees, decides, runs and proves the compression of a trained model.
+#[derive(Debug, Parser)]
+#[command(name = "halftone", version, about, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: Global,
+    /// A step of the road; without one the studio opens.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Model to open in the studio: a GGUF or safetensors file, or a folder with config.json
+    pub model: Option<PathBuf>,
+    /// Open the built-in demo model
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Print results as JSON on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress on stderr
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Threads of the CPU to use (default: all)
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Seed of everything random
+    #[arg(long, global = true, default_value_t = 0)]
+    pub seed: u64,
+    /// Memory for calibration matrices, for example 4GiB
+    #[arg(long, global = true, value_parser = parse_size, value_name = "SIZE", default_value = "4GiB")]
+    pub memory: u64,
+}
+
+/// The steps.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the devices that can compute
+    Devices,
+    /// Show what a model is made of
+    Inspect(InspectArgs),
+    /// Run text through a model and keep the statistics of its activations
+    Calibrate(CalibrateArgs),
+    /// Make the table tensor × candidate
+    Measure(MeasureArgs),
+    /// Choose a format for each tensor under a budget
+    Allocate(AllocateArgs),
+    /// Quantize by a recipe; run again to resume
+    Quantize(QuantizeArgs),
+    /// Compare outputs before and after
+    Compare(CompareArgs),
+    /// Write a quantized model for a runtime
+    Export(ExportArgs),
+    /// Re-open a file and check it
+    Verify(VerifyArgs),
+    /// The whole road in one command
+    Auto(AutoArgs),
+}
+
+/// Which model.
+#[derive(Clone, Debug, Args)]
+pub struct ModelArg {
+    /// A GGUF or safetensors file, a folder with config.json, or a hub id that is in the local hub cache
+    #[arg(required_unless_present = "demo")]
+    pub model: Option<String>,
+    /// The built-in demo model instead
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// Options of `inspect`.
+#[derive(Clone, Debug, Args)]
+pub struct InspectArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// Read every weight: moments, outliers, NaN
+    #[arg(long)]
+    pub statistics: bool,
+}
+
+/// Options of `calibrate`.
+#[derive(Clone, Debug, Args)]
+pub struct CalibrateArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// Text files, UTF-8
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub text: Vec<PathBuf>,
+    /// Tokens to run
+    #[arg(long, default_value_t = 32_768)]
+    pub tokens: usize,
+    /// Where to write the calibration; an imatrix (GGUF) is written beside it
+    #[arg(long, short, value_name = "CALIB")]
+    pub output: PathBuf,
+}
+
+/// Options of `measure`.
+#[derive(Clone, Debug, Args)]
+pub struct MeasureArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// Activation statistics from `calibrate`, or an imatrix file; without it the table is weight-only
+    #[arg(long, value_name = "CALIB")]
+    pub calibration: Option<PathBuf>,
+    /// Candidates (default: the 4- to 8-bit ggml types)
+    #[arg(long, value_delimiter = ',', value_name = "FORMAT")]
+    pub formats: Vec<Format>,
+    /// Metrics to fill; predicted-kl also needs --probe-text
+    #[arg(long = "metric", value_name = "NAME", value_parser = ["weight", "imatrix", "activation", "predicted-kl"])]
+    pub metrics: Vec<String>,
+    /// Text that the predicted KL is probed on; never the hold-out
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub probe_text: Vec<PathBuf>,
+    /// How weights are rounded
+    #[arg(long, default_value = "nearest")]
+    pub rounding: String,
+    /// Where to write the table
+    #[arg(long, short, value_name = "TABLE.json")]
+    pub output: PathBuf,
+}
+
+/// Exactly one budget.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct BudgetArgs {
+    /// At most this file size, for example 90MB (10^6) or 1.5GiB
+    #[arg(long, value_parser = parse_size)]
+    pub size: Option<u64>,
+    /// At most this many stored bits per quantizable weight
+    #[arg(long)]
+    pub bpw: Option<f64>,
+    /// The smallest file whose predicted KL (nats per token) is at most this
+    #[arg(long)]
+    pub max_kl: Option<f64>,
+    /// One format for every tensor
+    #[arg(long, value_name = "FORMAT")]
+    pub uniform: Option<Format>,
+    /// The formats of a recipe
+    #[arg(long, value_name = "RECIPE.toml")]
+    pub recipe: Option<PathBuf>,
+}
+
+impl BudgetArgs {
+    /// The budget, when it is one that is solved for.
+    pub fn budget(&self) -> Option<Budget> {
+        self.size.map(Budget::FileBytes).or(self.bpw.map(Budget::BitsPerWeight)).or(self.max_kl.map(Budget::MaxCost))
+    }
+}
+
+/// Options of `allocate`.
+#[derive(Clone, Debug, Args)]
+pub struct AllocateArgs {
+    /// The table from `measure`
+    pub table: PathBuf,
+    /// The budget.
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+    /// Runtime whose rules must hold
+    #[arg(long, default_value = "llama.cpp", value_parser = parse_target)]
+    pub target: Target,
+    /// Error to minimise (default: the best the table has)
+    #[arg(long, value_parser = ["weight", "imatrix", "activation", "predicted-kl"])]
+    pub metric: Option<String>,
+    /// Tensors whose name matches REGEX get FORMAT
+    #[arg(long, value_name = "REGEX=FORMAT")]
+    pub pin: Vec<String>,
+    /// Where to write the recipe
+    #[arg(long, short, value_name = "RECIPE.toml")]
+    pub output: PathBuf,
+}
+
+/// Options of `quantize`.
+#[derive(Clone, Debug, Args)]
+pub struct QuantizeArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// The recipe from `allocate`
+    #[arg(long, value_name = "RECIPE.toml")]
+    pub recipe: PathBuf,
+    /// Activation statistics from `calibrate`
+    #[arg(long, value_name = "CALIB")]
+    pub calibration: Option<PathBuf>,
+    /// How weights are rounded (default: what the recipe says)
+    #[arg(long, value_name = "NAME")]
+    pub rounding: Option<String>,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
+    /// Job folder; running again resumes it
+    #[arg(long, short, value_name = "JOB")]
+    pub output: PathBuf,
+}
+
+/// Options of `compare`.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// The original.
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// What was made of it: a job folder or a model file
+    pub other: PathBuf,
+    /// Held-out text
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub text: Vec<PathBuf>,
+    /// Chunks to score
+    #[arg(long, default_value_t = 16)]
+    pub chunks: usize,
+    /// Tokens a chunk; the second half of each is scored, as llama.cpp does
+    #[arg(long, default_value_t = 512)]
+    pub context: usize,
+}
+
+/// Options of `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// Job folder from `quantize`
+    pub job: PathBuf,
+    /// What to write
+    #[arg(long, value_parser = parse_export)]
+    pub to: ExportFormat,
+    /// The original, when it is not where the recipe says
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Where
+    #[arg(long, short, value_name = "OUT")]
+    pub output: PathBuf,
+}
+
+/// Options of `verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// The file
+    pub file: PathBuf,
+    /// The job it was exported from: every tensor must be the same bytes
+    #[arg(long, value_name = "JOB")]
+    pub against: Option<PathBuf>,
+    /// Also load it in this program, when it is installed
+    #[arg(long, value_name = "CLIENT", value_parser = ["llama.cpp", "gguf-py"])]
+    pub with: Option<String>,
+}
+
+/// Options of `auto`.
+#[derive(Clone, Debug, Args)]
+pub struct AutoArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// The budget.
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+    /// Text; split in calibration, search and hold-out. Without it: weight-only (the demo model brings its own)
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub text: Vec<PathBuf>,
+    /// Held-out text for the comparison (default: the last tenth of --text)
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub eval_text: Vec<PathBuf>,
+    /// Calibration tokens
+    #[arg(long, default_value_t = 32_768)]
+    pub tokens: usize,
+    /// Skip the measured probe of each tensor's effect on the output; quicker, and usually a worse allocation
+    #[arg(long)]
+    pub no_probe: bool,
+    /// Skip the comparison at the end
+    #[arg(long)]
+    pub no_compare: bool,
+    /// Chunks of the comparison
+    #[arg(long, default_value_t = 16)]
+    pub chunks: usize,
+    /// How weights are rounded
+    #[arg(long, default_value = "nearest")]
+    pub rounding: String,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
+    /// Runtime whose rules must hold
+    #[arg(long, default_value = "llama.cpp", value_parser = parse_target)]
+    pub target: Target,
+    /// Tensors whose name matches REGEX get FORMAT
+    #[arg(long, value_name = "REGEX=FORMAT")]
+    pub pin: Vec<String>,
+    /// What to write
+    #[arg(long, value_parser = parse_export)]
+    pub to: ExportFormat,
+    /// Where; intermediate results lie in OUT.job until the end
+    #[arg(long, short, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Keep OUT.job (calibration, imatrix, table, recipe, quantized tensors)
+    #[arg(long)]
+    pub keep_job: bool,
+}
+
+fn parse_device(text: &str) -> Result<DeviceChoice, std::convert::Infallible> {
+    text.parse()
+}
+
+fn parse_target(text: &str) -> Result<Target, String> {
+    match text {
+        "llama.cpp" | "llama-cpp" => Ok(Target::LlamaCpp),
+        "vllm" => Ok(Target::Vllm),
+        _ => Err("known targets are llama.cpp and vllm".to_owned()),
+    }
+}
+
+fn parse_export(text: &str) -> Result<ExportFormat, String> {
+    ExportFormat::ALL.into_iter().find(|f| f.name() == text).ok_or_else(|| format!("known formats are {}", ExportFormat::ALL.map(ExportFormat::name).join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_budget_is_exactly_one() {
+        assert!(Cli::try_parse_from(["halftone", "auto", "m.gguf", "--to", "gguf", "-o", "x"]).is_err(), "none");
+        assert!(Cli::try_parse_from(["halftone", "auto", "m.gguf", "--size", "90MB", "--bpw", "4", "--to", "gguf", "-o", "x"]).is_err(), "two");
+        let cli = Cli::try_parse_from(["halftone", "auto", "m.gguf", "--size", "90MB", "--to", "gguf", "-o", "x"]).expect("one");
+        let Some(Command::Auto(auto)) = cli.command else { panic!("auto was parsed as something else") };
+        assert_eq!(auto.budget.budget(), Some(Budget::FileBytes(90_000_000)), "MB are 10^6");
+    }
+
+    #[test]
+    fn a_bare_path_opens_the_studio() {
+        let cli = Cli::try_parse_from(["halftone", "model.gguf"]).expect("a path");
+        assert!(cli.command.is_none(), "no subcommand");
+        assert_eq!(cli.model, Some(PathBuf::from("model.gguf")), "the path");
+    }
+}

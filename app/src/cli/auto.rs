@@ -1,0 +1,201 @@
+//! `auto`: the whole road in one command. Every stage lies in OUT.job until the end, so a run that was stopped goes on.
+
+use super::allocate::{Request, describe, pins};
+use super::args::AutoArgs;
+use super::measure::probe_sequences;
+use super::session::Session;
+use super::{calibrate as calibrate_command, export as export_command, print};
+use halftone_core::allocate::{PRESETS, Plan, preset_plan};
+use halftone_core::calibrate::{self, Calibration, TextSplit};
+use halftone_core::eval::{CompareOptions, Comparison, Quantized, compare};
+use halftone_core::export::{Exported, writer};
+use halftone_core::job::{QuantizeOptions, quantize};
+use halftone_core::recipe::Recipe;
+use halftone_core::sensitivity::{MeasureOptions, Metric, Table, measure};
+use halftone_core::source::Source;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+#[derive(Serialize)]
+struct Report {
+    exported: Exported,
+    predicted_bytes: u64,
+    plan: Plan,
+    metric: Metric,
+    comparison: Option<Comparison>,
+    preset: Option<Beside>,
+    stage_secs: Vec<(&'static str, f64)>,
+}
+
+/// The best preset of at most the same size, measured in the same run.
+#[derive(Serialize)]
+struct Beside {
+    plan: Plan,
+    comparison: Comparison,
+}
+
+/// Runs the road.
+pub fn run(session: &Session, args: &AutoArgs) -> anyhow::Result<()> {
+    let road = Road::new(session, args)?;
+    let report = road.run()?;
+    session.pause_progress();
+    if !args.keep_job {
+        std::fs::remove_dir_all(&road.folder).map_err(halftone_core::Error::io("remove the job folder", &road.folder))?;
+    }
+    print::result(session.global.json, &report, || text(&report))
+}
+
+struct Road<'a> {
+    session: &'a Session,
+    args: &'a AutoArgs,
+    source: Source,
+    folder: PathBuf,
+    text: Option<TextSplit>,
+}
+
+impl<'a> Road<'a> {
+    fn new(session: &'a Session, args: &'a AutoArgs) -> anyhow::Result<Self> {
+        let source = session.open(&args.model)?;
+        let mut folder = args.output.clone().into_os_string();
+        folder.push(".job");
+        let folder = PathBuf::from(folder);
+        std::fs::create_dir_all(&folder).map_err(halftone_core::Error::io("create the job folder", &folder))?;
+        let mut text = match (args.text.is_empty(), args.model.demo) {
+            (false, _) => Some(TextSplit::new(&calibrate::read_texts(&args.text)?)),
+            (true, true) => Some(crate::demo::text()),
+            (true, false) => None,
+        };
+        if let (Some(text), false) = (&mut text, args.eval_text.is_empty()) {
+            text.hold_out = calibrate::read_texts(&args.eval_text)?;
+        }
+        Ok(Self { session, args, source, folder, text })
+    }
+
+    fn run(&self) -> anyhow::Result<Report> {
+        let mut clock = Clock { last: Instant::now(), laps: Vec::new() };
+        let calibration = self.calibrate()?;
+        clock.lap("calibrate");
+        let table = self.measure(calibration.as_ref())?;
+        clock.lap("measure");
+        let metric = table.best_metric();
+        let request = Request { table: &table, metric, target: self.args.target, pins: pins(&table, &self.args.pin)?, seed: self.session.global.seed };
+        let (plan, recipe) = request.decide(&self.args.budget)?;
+        recipe.save(&self.folder.join("recipe.toml"))?;
+        let writer = writer(self.args.to);
+        let predicted_bytes = writer.predict_bytes(&self.source, &recipe)?;
+        clock.lap("allocate");
+        let artifact = self.quantize(calibration.as_ref(), &recipe, "quantized")?;
+        clock.lap("quantize");
+        let exported = writer.write(&self.source, &artifact, &self.args.output, &self.session.cx)?;
+        clock.lap("export");
+        let comparison = self.compare(&artifact)?;
+        clock.lap("compare");
+        let preset = if comparison.is_some() { self.beside(&request, &table, &plan, calibration.as_ref())? } else { None };
+        clock.lap("preset");
+        Ok(Report { exported, predicted_bytes, plan, metric, comparison, preset, stage_secs: clock.laps })
+    }
+
+    fn calibrate(&self) -> anyhow::Result<Option<Calibration>> {
+        let Some(text) = &self.text else { return Ok(None) };
+        if let Err(why) = self.source.config.forward_supported() {
+            let kind = halftone_core::report::NoticeKind::Other { text: format!("weight-only: {why}") };
+            self.session.cx.reporter.notice(None, kind);
+            return Ok(None);
+        }
+        let path = self.folder.join("calibration.safetensors");
+        let options = calibrate_command::options(self.session, &self.source, self.args.tokens);
+        if let Ok(kept) = Calibration::load(&path)
+            && kept.model == self.source.fingerprint
+            && kept.options == options
+            && kept.text == calibrate::text_hash(&text.calibration)
+        {
+            return Ok(Some(kept));
+        }
+        let calibration = calibrate::calibrate(&self.source, &text.calibration, &options, &self.session.cx)?;
+        calibration.save(&path)?;
+        Ok(Some(calibration))
+    }
+
+    fn measure(&self, calibration: Option<&Calibration>) -> anyhow::Result<Table> {
+        let mut options = MeasureOptions { rounding: self.args.rounding.clone(), ..MeasureOptions::default() };
+        if let (Some(text), Some(_), false) = (&self.text, calibration, self.args.no_probe) {
+            options.probe = probe_sequences(&self.source, &text.search)?;
+        }
+        let path = self.folder.join("table.json");
+        if let Ok(kept) = Table::load(&path)
+            && kept.model == self.source.fingerprint
+            && kept.calibration == calibration.map(Calibration::hash)
+            && kept.rounding == options.rounding
+            && kept.tool == env!("CARGO_PKG_VERSION")
+            && (kept.best_metric() == Metric::PredictedKl) != options.probe.is_empty()
+        {
+            return Ok(kept);
+        }
+        let table = measure(&self.source, calibration, &options, &self.session.cx)?;
+        table.save(&path)?;
+        Ok(table)
+    }
+
+    fn quantize(&self, calibration: Option<&Calibration>, recipe: &Recipe, name: &str) -> anyhow::Result<halftone_core::job::Artifact> {
+        let folder = self.folder.join(format!("{name}-{}", &recipe.hash()[..8]));
+        Ok(quantize(&self.source, calibration, recipe, &QuantizeOptions { folder }, &self.session.on_device(&self.args.device))?)
+    }
+
+    fn compare(&self, artifact: &halftone_core::job::Artifact) -> anyhow::Result<Option<Comparison>> {
+        let Some(text) = &self.text else { return Ok(None) };
+        if self.args.no_compare || self.source.config.forward_supported().is_err() {
+            return Ok(None);
+        }
+        let tokenizer = self.source.tokenizer()?;
+        let context = CompareOptions::default().context.min(self.source.config.context_length.max(2));
+        let options = CompareOptions { chunks: self.args.chunks, context };
+        let after = Quantized { source: &self.source, artifact };
+        Ok(Some(compare(&self.source, &after, &tokenizer, &text.hold_out, options, &self.session.cx)?))
+    }
+
+    fn beside(&self, request: &Request<'_>, table: &Table, plan: &Plan, calibration: Option<&Calibration>) -> anyhow::Result<Option<Beside>> {
+        let problem = request.problem();
+        let presets = PRESETS.iter().filter_map(|p| preset_plan(p, table, &problem));
+        let Some(preset) = presets.filter(|p| p.file_bytes <= plan.file_bytes).min_by(|a, b| a.cost.total_cmp(&b.cost)) else { return Ok(None) };
+        let recipe = request.recipe(&preset, &self.args.budget);
+        let artifact = self.quantize(calibration, &recipe, "preset")?;
+        Ok(self.compare(&artifact)?.map(|comparison| Beside { plan: preset, comparison }))
+    }
+}
+
+struct Clock {
+    last: Instant,
+    laps: Vec<(&'static str, f64)>,
+}
+
+impl Clock {
+    fn lap(&mut self, name: &'static str) {
+        let began = std::mem::replace(&mut self.last, Instant::now());
+        self.laps.push((name, (self.last - began).as_secs_f64()));
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut out = format!("{}\n\n", describe(&report.plan, report.metric));
+    if let Some(ours) = &report.comparison {
+        let row = |name: &str, bytes: u64, c: &Comparison| {
+            vec![
+                name.to_owned(),
+                print::grouped(bytes),
+                format!("{:.4} ± {:.4}", c.kl_mean, c.kl_error),
+                format!("{:.1} ± {:.1} %", c.top1.0 * 100.0, c.top1.1 * 100.0),
+                format!("{:.3} ± {:.3}", c.perplexity_after.0, c.perplexity_after.1),
+            ]
+        };
+        let mut rows = vec![row("this file", report.exported.bytes, ours)];
+        if let Some(preset) = &report.preset {
+            rows.push(row(&format!("{} (best preset of that size)", preset.plan.name), preset.plan.file_bytes, &preset.comparison));
+        }
+        out += &print::table(&["on held-out text", "bytes", "mean KL", "same top token", "perplexity"], &rows);
+        out += &format!("\nperplexity of the original {:.3} ± {:.3}; {} tokens scored\n\n", ours.perplexity_before.0, ours.perplexity_before.1, ours.tokens.len());
+    }
+    out += &export_command::describe(&report.exported);
+    let laps: Vec<String> = report.stage_secs.iter().filter(|(_, s)| *s >= 0.05).map(|(n, s)| format!("{n} {s:.1} s")).collect();
+    out + &format!("\n{}", laps.join(" · "))
+}

@@ -1,0 +1,30 @@
+//! `quantize`.
+
+use super::args::QuantizeArgs;
+use super::measure::load_calibration;
+use super::print;
+use super::session::Session;
+use halftone_core::job::{Artifact, QuantizeOptions, quantize};
+use halftone_core::numeric::metric::sqnr_from_relative_error;
+use halftone_core::recipe::Recipe;
+
+/// Quantizes into a job folder.
+pub fn run(session: &Session, args: &QuantizeArgs) -> anyhow::Result<()> {
+    let source = session.open(&args.model)?;
+    let mut recipe = Recipe::load(&args.recipe)?;
+    if let Some(rounding) = &args.rounding {
+        recipe.rounding.clone_from(rounding);
+    }
+    let calibration = args.calibration.as_deref().map(|path| load_calibration(path, &source)).transpose()?;
+    let options = QuantizeOptions { folder: args.output.clone() };
+    let artifact = quantize(&source, calibration.as_ref(), &recipe, &options, &session.on_device(&args.device))?;
+    session.pause_progress();
+    let records: Vec<_> = artifact.tensors().collect();
+    print::result(session.global.json, &serde_json::json!({ "job": args.output, "tensors": records }), || text(&artifact))
+}
+
+fn text(artifact: &Artifact) -> String {
+    let rows: Vec<Vec<String>> =
+        artifact.tensors().map(|r| vec![r.tensor.clone(), r.stored_as.to_string(), format!("{:.2}", sqnr_from_relative_error(r.weight_error))]).collect();
+    format!("{}\n\n{} tensors in {}", print::table(&["tensor", "stored as", "SQNR dB"], &rows), rows.len(), artifact.folder.display())
+}

@@ -1,0 +1,115 @@
+//! What every subcommand shares: the job context with progress and Ctrl-C, opening models by path, hub id or `--demo`.
+
+use super::args::{Global, ModelArg};
+use super::print;
+use super::progress::ProgressLine;
+use anyhow::Context as _;
+use halftone_core::Error;
+use halftone_core::compute::DeviceChoice;
+use halftone_core::job::JobContext;
+use halftone_core::source::{self, Source};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One run of the program.
+pub struct Session {
+    /// The user's global options.
+    pub global: Global,
+    /// Context of all its work, on the CPU unless a command says otherwise.
+    pub cx: JobContext,
+    progress: Arc<ProgressLine>,
+}
+
+impl Session {
+    /// Sets up threads, progress and Ctrl-C.
+    pub fn new(global: &Global) -> Self {
+        if let Some(threads) = global.threads
+            && let Err(error) = halftone_core::compute::set_threads(threads)
+        {
+            tracing::warn!("--threads: {error}");
+        }
+        let progress = Arc::new(ProgressLine::new(global.quiet));
+        let listener = Arc::clone(&progress);
+        let cx = JobContext::new(DeviceChoice::Auto, move |event| listener.event(&event));
+        cancel_on_interrupt(&cx);
+        Self { global: global.clone(), cx, progress }
+    }
+
+    /// The same context on another device.
+    pub fn on_device(&self, device: &DeviceChoice) -> JobContext {
+        JobContext { device: device.clone(), ..self.cx.clone() }
+    }
+
+    /// Opens the model that the arguments name.
+    pub fn open(&self, arg: &ModelArg) -> anyhow::Result<Source> {
+        let path = match (&arg.model, arg.demo) {
+            (_, true) => crate::demo::unpack()?,
+            (Some(model), false) => locate(model)?,
+            (None, false) => anyhow::bail!("name a model, or use --demo"),
+        };
+        self.open_path(&path)
+    }
+
+    /// Opens a model by path.
+    pub fn open_path(&self, path: &Path) -> anyhow::Result<Source> {
+        Ok(source::open(path, &self.cx.reporter)?)
+    }
+
+    /// Ends the progress line and prints the notices.
+    pub fn finish(&self) {
+        self.progress.finish();
+        if !self.global.quiet {
+            print::notices(&self.cx.reporter.notices());
+        }
+    }
+
+    /// Ends the progress line before something is printed on stdout.
+    pub fn pause_progress(&self) {
+        self.progress.finish();
+    }
+}
+
+/// A path that exists, or a hub id (`owner/name`) in the local cache of the hub's own clients.
+pub fn locate(model: &str) -> anyhow::Result<PathBuf> {
+    let path = PathBuf::from(model);
+    if path.exists() {
+        return Ok(path);
+    }
+    let parts: Vec<&str> = model.split('/').collect();
+    let is_hub_id = matches!(parts.as_slice(), [owner, name] if [owner, name].iter().all(|p| !p.is_empty() && !p.starts_with('.')));
+    if is_hub_id && let Some(snapshot) = hub_snapshot(model) {
+        return Ok(snapshot);
+    }
+    let hint = if is_hub_id { format!("; as a hub id it is not in the local cache either, fetch it with: hf download {model}") } else { String::new() };
+    Err(Error::Input(format!("there is no file or folder {model}{hint}")).into())
+}
+
+fn hub_snapshot(id: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("HF_HOME").map(PathBuf::from).or_else(|| directories::BaseDirs::new().map(|d| d.home_dir().join(".cache/huggingface")))?;
+    let repository = home.join("hub").join(format!("models--{}", id.replace('/', "--")));
+    let commit = std::fs::read_to_string(repository.join("refs/main")).ok()?;
+    let snapshot = repository.join("snapshots").join(commit.trim());
+    snapshot.is_dir().then_some(snapshot)
+}
+
+fn cancel_on_interrupt(cx: &JobContext) {
+    let cancel = cx.cancel.clone();
+    let listen = move || -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the signal listener")?;
+        runtime.block_on(async {
+            tokio::signal::ctrl_c().await?;
+            cancel.cancel();
+            // A second Ctrl-C does not wait for the next safe point.
+            tokio::signal::ctrl_c().await?;
+            std::process::exit(130)
+        })
+    };
+    let spawned = std::thread::Builder::new().name("halftone-signals".to_owned()).spawn(move || {
+        if let Err(error) = listen() {
+            tracing::warn!("{error:#}");
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::warn!("Ctrl-C will end the program at once: {error}");
+    }
+}

@@ -1,0 +1,204 @@
+//! What happens between frames: events of jobs, replies of the background worker, answers of dialogs.
+
+use super::app::Studio;
+use super::background::{Reply, Task, TextUse};
+use super::command::Command;
+use super::dock::{self, Pane};
+use super::jobs::News;
+use super::messages::Level;
+use super::session::{Measured, Session};
+use super::{figures, map_metric::MapMetric};
+use halftone_core::compute::DeviceChoice;
+use halftone_core::job::{JobKind, Product};
+use halftone_core::sensitivity::MeasureOptions;
+use halftone_core::source::Source;
+use std::sync::Arc;
+
+impl Studio {
+    pub(super) fn drain(&mut self, ctx: &egui::Context) {
+        let now = ctx.input(|i| i.time);
+        for news in self.jobs.drain() {
+            match news {
+                News::Statistics(index, statistics) => {
+                    if let Some(slot) = self.session.statistics.get_mut(index) {
+                        *slot = Some(Arc::from(statistics));
+                    }
+                    self.session.refresh_map();
+                }
+                News::Product(product) => self.receive(product, now),
+                News::Failed(origin, message) => {
+                    self.session.opening = None;
+                    self.messages.tell(Level::Error, origin, message, now);
+                }
+            }
+        }
+        for reply in self.background.drain() {
+            self.take(reply, now);
+        }
+        let answers = self.dialogs.answers();
+        self.outbox.extend(answers.into_iter().filter(|(_, paths)| !paths.is_empty()).map(|(purpose, paths)| Command::Picked(purpose, paths)));
+        self.open_dropped(ctx);
+        self.look();
+        self.messages.age(now);
+        if self.jobs.list().iter().any(super::jobs::Job::active) {
+            // Rates and times left move on while no event comes.
+            ctx.request_repaint_after(std::time::Duration::from_millis(250));
+        }
+    }
+
+    fn receive(&mut self, product: Product, now: f64) {
+        match product {
+            Product::Source(source) => self.opened(source, now),
+            Product::Statistics(all) => {
+                for (slot, statistics) in self.session.statistics.iter_mut().zip(all.iter()) {
+                    if slot.is_none() {
+                        *slot = statistics.clone().map(Arc::new);
+                    }
+                }
+                self.session.refresh_map();
+            }
+            Product::Calibration(calibration) => {
+                self.session.calibration = Some(calibration);
+                if let (Some(source), Some(text)) = (self.session.source.clone(), self.session.text.clone()) {
+                    self.background.ask(Task::Probe(source, text));
+                }
+            }
+            Product::Table(table) => {
+                self.session.set_table(table, now);
+                self.ask_verdicts();
+                dock::show(&mut self.layout, Pane::Allocate);
+            }
+            Product::Artifact(artifact) => {
+                self.messages.news("Quantize", format!("{} tensors quantized", artifact.tensors().count()), now);
+                self.session.artifact = Some(artifact);
+                self.ask_verdicts();
+            }
+            Product::Comparison(comparison) => {
+                if let Some(plan) = &self.session.allocation.plan {
+                    self.session.measured.push(Measured { bytes: plan.file_bytes, kl: comparison.kl_mean, error: comparison.kl_error });
+                }
+                if let Some(source) = self.session.source.clone() {
+                    self.background.ask(Task::Read(source, comparison.clone()));
+                }
+                self.session.comparison = Some(comparison);
+                dock::show(&mut self.layout, Pane::Compare);
+            }
+            Product::Exported(exported) => {
+                let size = figures::bytes(exported.bytes);
+                self.messages.news("Export", format!("{size} written and checked: {}", figures::short_path(&exported.path, 48)), now);
+                self.session.exported = Some(exported);
+            }
+        }
+    }
+
+    fn opened(&mut self, source: Arc<Source>, now: f64) {
+        self.settings.remember(&source.path);
+        self.selection.clear();
+        self.panes.reset();
+        self.session = Session::open(source.clone());
+        self.session.refresh_map();
+        if let Err(error) = source.config.forward_supported() {
+            self.messages.tell(Level::Warning, "Open", error.user_message(), now);
+        }
+        self.jobs.start(JobKind::Statistics { source }, DeviceChoice::Cpu);
+    }
+
+    fn take(&mut self, reply: Reply, now: f64) {
+        let failed = match reply {
+            Reply::Devices(devices) => {
+                self.background.devices = devices;
+                None
+            }
+            Reply::Demo(Ok(path)) => {
+                self.outbox.push(Command::Open(path));
+                None
+            }
+            Reply::Text(TextUse::Calibrate, Ok(text)) => {
+                self.start_calibration(text);
+                None
+            }
+            Reply::Text(TextUse::Compare, Ok(text)) => {
+                self.start_comparison(text);
+                None
+            }
+            Reply::Probe(probe) => {
+                self.start_measurement(probe);
+                None
+            }
+            Reply::Inspected(Ok(report)) => {
+                self.background.report = Some(report);
+                None
+            }
+            Reply::Read(reading) => {
+                self.session.reading = Some(reading);
+                None
+            }
+            Reply::Verdicts(verdicts) => {
+                self.session.verdicts = verdicts;
+                None
+            }
+            Reply::Saved(Ok(path)) => {
+                self.messages.news("Recipe", format!("Recipe saved to {}", figures::short_path(&path, 48)), now);
+                None
+            }
+            Reply::Recipe(Ok(recipe)) => {
+                self.adopt(&recipe, now);
+                None
+            }
+            Reply::Demo(Err(error)) => Some(("Demo", error)),
+            Reply::Text(_, Err(error)) => Some(("Text", error)),
+            Reply::Inspected(Err(error)) => Some(("Inspector", error)),
+            Reply::Saved(Err(error)) | Reply::Recipe(Err(error)) => Some(("Recipe", error)),
+        };
+        if let Some((origin, error)) = failed {
+            self.messages.tell(Level::Error, origin, error, now);
+        }
+    }
+
+    /// Starts measuring; without a probe the predicted KL is left out.
+    pub(super) fn start_measurement(&mut self, probe: Vec<Vec<u32>>) {
+        let Some(source) = self.session.source.clone() else { return };
+        let options = MeasureOptions { probe, ..MeasureOptions::default() };
+        self.jobs.start(JobKind::Measure { source, calibration: self.session.calibration.clone(), options }, self.settings.device.clone());
+    }
+
+    fn start_calibration(&mut self, text: Arc<str>) {
+        let Some(source) = self.session.source.clone() else { return };
+        self.session.text = Some(text.clone());
+        let options = self.settings.calibration.clone();
+        self.jobs.start(JobKind::Calibrate { source, text, options }, self.settings.device.clone());
+    }
+
+    fn start_comparison(&mut self, text: Arc<str>) {
+        let (Some(source), Some(artifact)) = (self.session.source.clone(), self.session.artifact.clone()) else { return };
+        let options = self.settings.compare;
+        self.jobs.start(JobKind::Compare { source, artifact, text, options }, self.settings.device.clone());
+    }
+
+    pub(super) fn ask_verdicts(&mut self) {
+        if let Some(source) = self.session.source.clone() {
+            self.background.ask(Task::Verdicts(source, Box::new(self.session.allocation.recipe().clone())));
+        }
+    }
+
+    fn open_dropped(&mut self, ctx: &egui::Context) {
+        let dropped = ctx.input(|i| i.raw.dropped_files.first().map(|f| f.path().to_owned()));
+        if let Some(path) = dropped {
+            self.outbox.push(Command::Open(path));
+        }
+    }
+
+    /// Has the tensor under the cursor looked at.
+    fn look(&mut self) {
+        if let (Some(source), Some(tensor)) = (&self.session.source, self.selection.cursor) {
+            let format = self.session.allocation.formats.get(tensor).copied().flatten();
+            self.background.look_at(source, tensor, format, self.session.calibration.as_ref());
+        }
+    }
+
+    /// Shows another metric on the map.
+    pub(super) fn set_map_metric(&mut self, metric: MapMetric) {
+        self.session.map_metric = Some(metric);
+        self.session.refresh_map();
+    }
+}

@@ -1,0 +1,164 @@
+//! Before against after on held-out text.
+
+use super::compare_text::{self, TextView};
+use super::inspector::swatch;
+use super::measure::text_choice;
+use crate::studio::background::Reading;
+use crate::studio::command::{Action, Command, Outbox};
+use crate::studio::dialogs::Purpose;
+use crate::studio::figures::{self, Figure};
+use crate::studio::theme;
+use crate::studio::view_model::ViewModel;
+use crate::studio::widgets::buttons::{primary_button, segmented};
+use crate::studio::widgets::labels::{headline, note, section, separator};
+use crate::studio::widgets::plots;
+use egui::{DragValue, ScrollArea, Ui};
+use egui_plot::{Bar, BarChart, VLine};
+use halftone_core::eval::Comparison;
+use halftone_core::numeric::metric::sqnr_from_relative_error;
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum View {
+    #[default]
+    Text,
+    Worst,
+    Distribution,
+    Tensors,
+}
+
+/// Which view, and where in the text.
+#[derive(Default)]
+pub struct ComparePane {
+    view: View,
+    text: TextView,
+}
+
+impl ComparePane {
+    /// Draws the pane.
+    pub fn ui(&mut self, model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
+        let Some(comparison) = &model.session.comparison else {
+            ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| {
+                ui.set_max_width(420.0);
+                setup(model, ui, outbox);
+            });
+            return;
+        };
+        headlines(comparison, ui);
+        ui.add_space(4.0);
+        ui.horizontal(|ui| {
+            let views = [(View::Text, "Text"), (View::Worst, "Worst tokens"), (View::Distribution, "Distribution"), (View::Tensors, "Tensors")];
+            if let Some(view) = segmented(ui, "Comparison", self.view, &views) {
+                self.view = view;
+            }
+            ui.add_space(12.0);
+            ui.menu_button("Compare again", |ui| {
+                ui.set_min_width(320.0);
+                setup(model, ui, outbox);
+            });
+        });
+        ui.add_space(4.0);
+        match (self.view, &model.session.reading) {
+            (View::Tensors, _) => tensors(model, ui, outbox),
+            (_, None) => drop(note(ui, "Decoding tokens…")),
+            (View::Text, Some(reading)) => compare_text::text(&mut self.text, reading, ui),
+            (View::Worst, Some(reading)) => compare_text::worst(&mut self.text, reading, ui),
+            (View::Distribution, Some(reading)) => distribution(reading, ui, outbox),
+        }
+    }
+}
+
+fn setup(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
+    section(ui, "Held-out text");
+    if let Some(choice) = text_choice(&model.settings.held_out_text, "", Purpose::HeldOutText, ui, outbox) {
+        outbox.push(Command::SetHeldOutText(choice));
+    }
+    ui.add_space(4.0);
+    ui.horizontal(|ui| {
+        let options = model.settings.compare;
+        let (mut chunks, mut context) = (options.chunks, options.context);
+        let label = ui.label("Chunks");
+        if ui.add(DragValue::new(&mut chunks).range(1..=1024)).labelled_by(label.id).changed() {
+            outbox.push(Command::SetChunks(chunks));
+        }
+        let label = ui.label("of");
+        if ui.add(DragValue::new(&mut context).range(16..=4096).speed(8.0).suffix(" tokens")).labelled_by(label.id).changed() {
+            outbox.push(Command::SetContext(context));
+        }
+    });
+    note(ui, "The second half of every chunk is scored, as llama.cpp does");
+    ui.add_space(12.0);
+    primary_button(ui, model, Action::Compare, outbox);
+}
+
+fn headlines(c: &Comparison, ui: &mut Ui) {
+    let with_error = |(value, error): (f64, f64), scale: f64, digits: usize| (format!("{:.digits$}", value * scale), format!("± {:.digits$}", error * scale));
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 28.0;
+        headline(ui, "Mean KL", &Figure { value: figures::error(c.kl_mean), unit: "nats" }, &format!("± {}", figures::error(c.kl_error)));
+        let [median, _, p99, _, largest] = c.kl_quantiles;
+        headline(ui, "Median KL", &Figure { value: figures::error(median), unit: "nats" }, &format!("99 % below {}", figures::error(p99)));
+        let (value, error) = with_error(c.perplexity_before, 1.0, 3);
+        headline(ui, "Perplexity before", &Figure { value, unit: "" }, &error);
+        let (value, error) = with_error(c.perplexity_after, 1.0, 3);
+        headline(ui, "Perplexity after", &Figure { value, unit: "" }, &error);
+        let (value, error) = with_error(c.top1, 100.0, 1);
+        headline(ui, "Same top token", &Figure { value, unit: "%" }, &error);
+        headline(ui, "Tokens", &Figure { value: figures::grouped(c.tokens.len() as u64), unit: "" }, &format!("largest KL {}", figures::error(largest)));
+    });
+    ui.add_space(4.0);
+    separator(ui);
+}
+
+fn distribution(reading: &Reading, ui: &mut Ui, outbox: &mut Outbox) {
+    let tokens = theme::tokens(ui);
+    let c = &reading.comparison;
+    let bars = reading.histogram.iter().map(|(left, count)| Bar::new(left + 0.1, *count as f64).width(0.19).fill(*tokens.after).stroke(egui::Stroke::NONE));
+    let bars: Vec<Bar> = bars.collect();
+    let log = |v: f64| v.max(1e-8).log10();
+    let height = (ui.available_height() - 48.0).max(100.0);
+    let response = plots::plot("KL of tokens", height)
+        .x_axis_label("KL of a token, nats")
+        .y_axis_label("Tokens")
+        .y_axis_min_width(36.0)
+        .x_axis_formatter(|mark, _| if mark.value.fract().abs() < 1e-6 { figures::error(10f64.powf(mark.value)) } else { String::new() })
+        .show(ui, |plot| {
+            plot.bar_chart(BarChart::new("tokens", bars).allow_hover(false));
+            plot.vline(VLine::new("mean", log(c.kl_mean)).color(*tokens.warn).width(1.5));
+            plot.vline(VLine::new("median", log(c.kl_quantiles[0])).color(*tokens.text).width(1.0));
+        })
+        .response;
+    plots::copy_menu(&response, outbox, || {
+        let rows = c.tokens.iter().map(|t| format!("{},{},{},{},{},{}\n", t.token, t.kl, t.nll_before, t.nll_after, t.top_before, t.top_after));
+        format!("token,kl,nll_before,nll_after,top_before,top_after\n{}", rows.collect::<String>())
+    });
+    ui.horizontal(|ui| {
+        swatch(ui, *tokens.warn, "Mean");
+        swatch(ui, *tokens.text, "Median");
+        let [_, p90, p99, p999, largest] = c.kl_quantiles.map(figures::error);
+        note(ui, format!("90 % below {p90},  99 % below {p99},  99.9 % below {p999},  largest {largest}"));
+    });
+}
+
+fn tensors(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
+    let Some(artifact) = &model.session.artifact else { return };
+    let tokens = theme::tokens(ui);
+    let records: Vec<(String, f64, halftone_core::codec::Format)> =
+        artifact.tensors().map(|r| (r.tensor.clone(), sqnr_from_relative_error(r.weight_error).min(120.0), r.stored_as)).collect();
+    let bar = |(i, (name, sqnr, format)): (usize, &(String, f64, _))| Bar::new(i as f64, *sqnr).width(0.85).name(name).fill(tokens.format(*format)).stroke(egui::Stroke::NONE);
+    let bars: Vec<Bar> = records.iter().enumerate().map(bar).collect();
+    let height = (ui.available_height() - 24.0).max(100.0);
+    let response = plots::plot("SQNR of tensors", height)
+        .x_axis_label("Tensor, in file order")
+        .y_axis_label("SQNR, dB")
+        .y_axis_min_width(36.0)
+        .show(ui, |plot| {
+            let chart = BarChart::new("SQNR", bars).element_formatter(Box::new(|bar, _| format!("{}\n{:.1} dB", bar.name, bar.value)));
+            plot.bar_chart(chart);
+        })
+        .response;
+    plots::copy_menu(&response, outbox, || {
+        let rows = records.iter().map(|(name, sqnr, format)| format!("{name},{format},{sqnr}\n"));
+        format!("tensor,stored_as,sqnr_db\n{}", rows.collect::<String>())
+    });
+    note(ui, "Weights before and after of the selected tensor are in the inspector");
+}

@@ -1,0 +1,95 @@
+//! Calibration text, how much of it, and the measurement.
+
+use crate::studio::command::{Action, Command, Outbox};
+use crate::studio::dialogs::Purpose;
+use crate::studio::figures;
+use crate::studio::settings::TextChoice;
+use crate::studio::theme;
+use crate::studio::view_model::ViewModel;
+use crate::studio::widgets::buttons::primary_button;
+use crate::studio::widgets::labels::{line, note, section, text_line};
+use egui::{DragValue, RichText, ScrollArea, Ui};
+use halftone_core::sensitivity::{MeasureOptions, Metric};
+
+/// Draws the pane.
+pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
+    ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| {
+        let settings = model.settings;
+        section(ui, "Calibration text");
+        if !model.session.can_run() {
+            note(ui, "This architecture has no forward pass yet, so weights alone are measured");
+        }
+        ui.add_enabled_ui(model.session.can_run(), |ui| {
+            if let Some(choice) = text_choice(&settings.calibration_text, "Weights alone, no text", Purpose::CalibrationText, ui, outbox) {
+                outbox.push(Command::SetCalibrationText(choice));
+            }
+            ui.add_space(4.0);
+            ui.horizontal(|ui| {
+                let label = ui.label("Tokens");
+                let mut tokens = settings.calibration.tokens;
+                let enabled = settings.calibration_text != TextChoice::None;
+                let field = ui.add_enabled(enabled, DragValue::new(&mut tokens).range(256..=1_048_576).speed(64.0));
+                if field.labelled_by(label.id).changed() {
+                    outbox.push(Command::SetCalibrationTokens(tokens));
+                }
+                note(ui, format!("in sequences of {}", settings.calibration.sequence_length));
+            });
+        });
+        section(ui, "Candidates");
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing.x = 12.0;
+            for format in MeasureOptions::default().formats {
+                crate::studio::widgets::labels::format_text(ui, format);
+            }
+        });
+        ui.add_space(12.0);
+        primary_button(ui, model, Action::Measure, outbox);
+        if let Some(table) = &model.session.table {
+            measured(table, model, ui);
+        }
+    });
+}
+
+fn measured(table: &halftone_core::sensitivity::Table, model: &ViewModel<'_>, ui: &mut Ui) {
+    section(ui, "What was measured");
+    line(ui, "Tensors", &figures::Figure { value: table.rows.len().to_string(), unit: "" });
+    line(ui, "Cells", &figures::Figure { value: table.rows.iter().map(|r| r.cells.len()).sum::<usize>().to_string(), unit: "" });
+    if let Some(calibration) = &model.session.calibration {
+        let tokens = calibration.inputs.values().map(|i| i.tokens).max().unwrap_or(0);
+        line(ui, "Tokens run", &figures::count(tokens));
+    }
+    text_line(ui, "Best metric", table.best_metric().label());
+    ui.add_space(4.0);
+    note(ui, "Metrics");
+    for metric in Metric::ALL {
+        let there = table.rows.iter().all(|r| r.cells.iter().all(|c| c.metric(metric).is_some()));
+        let tokens = theme::tokens(ui);
+        let (mark, color) = if there { ("measured", *tokens.text) } else { ("not measured", *tokens.faint) };
+        ui.horizontal(|ui| {
+            ui.label(RichText::new(metric.label()).color(color));
+            note(ui, mark);
+        });
+    }
+}
+
+/// Bundled text, files, or none.
+pub fn text_choice(current: &TextChoice, none: &str, purpose: Purpose, ui: &mut Ui, outbox: &mut Outbox) -> Option<TextChoice> {
+    let mut choice = None;
+    if ui.radio(*current == TextChoice::Bundled, "Bundled stories").on_hover_text("Text of the kind the demo model was trained on").clicked() {
+        choice = Some(TextChoice::Bundled);
+    }
+    ui.horizontal(|ui| {
+        let files = matches!(current, TextChoice::Files(_));
+        if ui.radio(files, "Text files…").clicked() {
+            outbox.push(Command::Ask(purpose));
+        }
+        if let TextChoice::Files(paths) = current {
+            let names: Vec<String> = paths.iter().filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect();
+            note(ui, names.join(", "));
+        }
+    });
+    if !none.is_empty() && ui.radio(*current == TextChoice::None, none).clicked() {
+        choice = Some(TextChoice::None);
+    }
+    choice
+}

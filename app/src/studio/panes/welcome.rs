@@ -1,0 +1,72 @@
+//! The empty window: open something.
+
+use crate::studio::command::{Action, Command, Outbox};
+use crate::studio::figures;
+use crate::studio::theme::{self, BODY, SMALL, TITLE, Tokens};
+use crate::studio::view_model::ViewModel;
+use crate::studio::widgets::buttons::{icon, primary_button};
+use egui::{Align, Button, Layout, RichText, Sense, Ui, vec2};
+
+/// Draws the page.
+pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
+    let tokens = theme::tokens(ui);
+    const WIDTH: f32 = 440.0;
+    let space = ui.available_rect_before_wrap();
+    let column = egui::Rect::from_center_size(space.center() - vec2(0.0, 24.0), vec2(WIDTH, (space.height() - 48.0).min(480.0)));
+    let mut page = ui.new_child(egui::UiBuilder::new().max_rect(column).layout(Layout::top_down(Align::LEFT)));
+    let ui = &mut page;
+    dots(ui, WIDTH);
+    ui.add_space(16.0);
+    ui.label(RichText::new("Halftone").size(TITLE).color(*tokens.text));
+    ui.label(RichText::new("See where a model's bits matter, and leave out the rest").size(BODY).color(*tokens.dim));
+    ui.add_space(24.0);
+    if let Some(path) = &model.session.opening {
+        ui.horizontal(|ui| {
+            ui.spinner();
+            ui.label(format!("Opening {}", figures::short_path(path, 48)));
+        });
+        ui.add_space(8.0);
+    }
+    ui.horizontal(|ui| {
+        primary_button(ui, model, Action::OpenFile, outbox);
+        for action in [Action::OpenFolder, Action::OpenDemo] {
+            let spec = action.spec();
+            let response = ui.add(Button::new((icon(spec.icon), spec.text)).min_size(vec2(0.0, 28.0)));
+            if response.on_hover_text(spec.tooltip).clicked() {
+                outbox.push(Command::Do(action));
+            }
+        }
+    });
+    ui.add_space(8.0);
+    ui.label(RichText::new("or drop a GGUF file, a safetensors file or a model folder here").size(SMALL).color(*tokens.dim));
+    if !model.settings.recent.is_empty() {
+        ui.add_space(32.0);
+        ui.label(RichText::new("Recent").size(SMALL).color(*tokens.dim));
+        for path in &model.settings.recent {
+            let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+            let folder = path.parent().map(|p| figures::short_path(p, 44)).unwrap_or_default();
+            let text = (RichText::new(name).color(*tokens.text), RichText::new(folder).size(SMALL).color(*tokens.dim));
+            if ui.add(Button::new(text).frame_when_inactive(false)).on_hover_text(path.display().to_string()).clicked() {
+                outbox.push(Command::Open(path.clone()));
+            }
+        }
+    }
+}
+
+/// Continuous tone from few levels: the program's name, drawn.
+fn dots(ui: &mut Ui, width: f32) {
+    const STEP: f32 = 11.0;
+    const ROWS: usize = 4;
+    let (rect, _) = ui.allocate_exact_size(vec2(width, ROWS as f32 * STEP), Sense::hover());
+    let tokens = theme::tokens(ui);
+    let columns = (width / STEP) as usize;
+    for row in 0..ROWS {
+        for column in 0..columns {
+            let t = column as f32 / columns as f32;
+            let stagger = if row % 2 == 0 { 0.0 } else { STEP / 2.0 };
+            let center = rect.min + vec2(column as f32 * STEP + stagger + 4.0, row as f32 * STEP + STEP / 2.0);
+            let radius = 0.6 + 3.8 * (1.0 - t).powf(1.4);
+            ui.painter().circle_filled(center, radius, Tokens::blend(*tokens.accent, *tokens.faint, t));
+        }
+    }
+}

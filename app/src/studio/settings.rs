@@ -1,0 +1,101 @@
+//! What is remembered between starts, and what the next job will be asked to do.
+
+use egui::ThemePreference;
+use halftone_core::calibrate::CalibrationOptions;
+use halftone_core::compute::DeviceChoice;
+use halftone_core::eval::CompareOptions;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// How many models the welcome page remembers.
+const RECENT: usize = 8;
+
+/// Where a text comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TextChoice {
+    /// The text that came with the program.
+    #[default]
+    Bundled,
+    /// The user's files.
+    Files(Vec<PathBuf>),
+    /// No text: weights alone.
+    None,
+}
+
+/// The unit of the budget slider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BudgetUnit {
+    /// Megabytes of the file.
+    #[default]
+    Megabytes,
+    /// Bits per quantizable weight.
+    BitsPerWeight,
+    /// Largest predicted cost.
+    Cost,
+}
+
+/// Remembered choices.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Light, dark or as the system.
+    pub theme: ThemePreference,
+    /// Models opened before, the last first.
+    pub recent: Vec<PathBuf>,
+    /// Calibration text.
+    pub calibration_text: TextChoice,
+    /// How much of it.
+    pub calibration: CalibrationOptions,
+    /// Held-out text.
+    pub held_out_text: TextChoice,
+    /// How much of it.
+    pub compare: CompareOptions,
+    /// Which device quantizes.
+    pub device: DeviceChoice,
+    /// Unit of the budget.
+    pub budget_unit: BudgetUnit,
+    /// Where job folders are made; beside the cache when none was chosen.
+    pub job_root: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            theme: ThemePreference::System,
+            recent: Vec::new(),
+            calibration_text: TextChoice::Bundled,
+            calibration: CalibrationOptions { tokens: 16_384, sequence_length: 256, ..CalibrationOptions::default() },
+            held_out_text: TextChoice::Bundled,
+            compare: CompareOptions { chunks: 8, context: 256 },
+            device: DeviceChoice::Auto,
+            budget_unit: BudgetUnit::Megabytes,
+            job_root: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Puts a model at the head of the recent ones.
+    pub fn remember(&mut self, path: &Path) {
+        self.recent.retain(|known| known != path);
+        self.recent.insert(0, path.to_owned());
+        self.recent.truncate(RECENT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_opened_again_moves_to_the_head_and_the_list_stays_short() {
+        let mut settings = Settings::default();
+        for i in 0..12 {
+            settings.remember(Path::new(&format!("model-{i}")));
+        }
+        settings.remember(Path::new("model-7"));
+        assert_eq!(settings.recent.len(), RECENT, "short");
+        assert_eq!(settings.recent[0], Path::new("model-7"), "last opened first");
+        assert_eq!(settings.recent.iter().filter(|p| *p == Path::new("model-7")).count(), 1, "once");
+    }
+}

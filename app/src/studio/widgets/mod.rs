@@ -1,0 +1,7 @@
+//! Small parts that panes share.
+
+pub mod buttons;
+pub mod labels;
+pub mod legend;
+pub mod matrix;
+pub mod plots;

@@ -1,0 +1,50 @@
+//! Quiet plots: no frame, thin grid, no accidental zooming; a menu copies the data.
+
+use crate::studio::command::{Command, Outbox};
+use crate::studio::theme;
+use egui::{Color32, Ui};
+use egui_plot::{Bar, BarChart, Plot};
+
+/// A plot in the house style.
+pub fn plot<'a>(name: &'a str, height: f32) -> Plot<'a> {
+    Plot::new(name)
+        .height(height)
+        .show_background(false)
+        .allow_zoom(false)
+        .allow_scroll(false)
+        .allow_drag(false)
+        .allow_boxed_zoom(false)
+        .show_grid([false, true])
+        .grid_fade(0.6)
+        .show_crosshair(false)
+        .set_margin_fraction(egui::vec2(0.01, 0.04))
+}
+
+/// Bars of a histogram over `[−absmax, absmax]`; `log` shows log₁₀(1 + count).
+pub fn histogram(name: &str, counts: &[u64], absmax: f32, log: bool, color: Color32) -> BarChart {
+    let width = 2.0 * f64::from(absmax) / counts.len().max(1) as f64;
+    let height = |count: u64| if log { (1.0 + count as f64).log10() } else { count as f64 };
+    let bar = |(i, count): (usize, &u64)| Bar::new(-f64::from(absmax) + (i as f64 + 0.5) * width, height(*count)).width(width).fill(color).stroke(egui::Stroke::NONE);
+    BarChart::new(name, counts.iter().enumerate().map(bar).collect()).color(color).allow_hover(false)
+}
+
+/// Copies a table as CSV from a context menu on a plot.
+pub fn copy_menu(response: &egui::Response, outbox: &mut Outbox, csv: impl FnOnce() -> String) {
+    response.context_menu(|ui: &mut Ui| {
+        if ui.button("Copy as CSV").clicked() {
+            outbox.push(Command::Copy(csv()));
+            ui.close();
+        }
+    });
+}
+
+/// Half-transparent, for one plot over another.
+pub fn sheer(color: Color32) -> Color32 {
+    color.gamma_multiply(0.55)
+}
+
+/// The colours of before and after in this theme.
+pub fn pair(ui: &Ui) -> (Color32, Color32) {
+    let tokens = theme::tokens(ui);
+    (*tokens.before, *tokens.after)
+}
