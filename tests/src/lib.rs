@@ -2,3 +2,4 @@
 
 pub mod models;
 pub mod stories15m;
+pub mod studio;

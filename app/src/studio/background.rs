@@ -38,7 +38,16 @@ pub enum Task {
     /// Cut sequences for the probe of the measurement.
     Probe(Arc<Source>, Arc<str>),
     /// Look at one tensor, before and after.
-    Inspect { source: Arc<Source>, tensor: usize, format: Option<Format>, calibration: Option<Arc<Calibration>> },
+    Inspect {
+        /// The model.
+        source: Arc<Source>,
+        /// Catalog position.
+        tensor: usize,
+        /// What it will be stored as.
+        format: Option<Format>,
+        /// For the importance of columns.
+        calibration: Option<Arc<Calibration>>,
+    },
     /// Make a comparison readable.
     Read(Arc<Source>, Arc<Comparison>),
     /// Ask every writer.
