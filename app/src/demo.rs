@@ -46,6 +46,6 @@ fn unpack_into(folder: &Path) -> anyhow::Result<PathBuf> {
 
 /// The texts that belong to the demo model: the calibration text cut in two, and what was held out.
 pub fn text() -> TextSplit {
-    let split = TextSplit::new(CALIBRATION_TEXT);
-    TextSplit { search: split.search + &split.hold_out, calibration: split.calibration, hold_out: HELD_OUT_TEXT.to_owned() }
+    let TextSplit { calibration, search, hold_out: rest } = TextSplit::new(CALIBRATION_TEXT);
+    TextSplit { calibration, search: search + &rest, hold_out: HELD_OUT_TEXT.to_owned() }
 }

@@ -5,10 +5,12 @@ mod fp4;
 mod grids;
 mod iq;
 mod iq4;
+mod k_encode;
 mod k_quants;
 mod legacy;
 mod levels;
 mod search;
+mod super_block;
 mod ternary;
 
 use serde::{Deserialize, Serialize};
@@ -115,7 +117,7 @@ impl GgmlType {
 
     /// Whether [`Self::encode_row`] exists for this type.
     pub fn can_encode(self) -> bool {
-        matches!(self, Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::IQ4_NL)
+        matches!(self, Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::Q2_K | Self::Q3_K | Self::Q4_K | Self::Q5_K | Self::Q6_K | Self::IQ4_NL | Self::IQ4_XS)
     }
 
     /// Encodes one row (a whole number of blocks). `importance`, when given, has the row's length.
@@ -128,6 +130,12 @@ impl GgmlType {
             Self::Q4_0 => each::<legacy::Q4_0, _, _>(row, importance, out),
             Self::Q4_1 => each::<legacy::Q4_1, _, _>(row, importance, out),
             Self::Q5_1 => each::<legacy::Q5_1, _, _>(row, importance, out),
+            Self::Q2_K => each::<k_encode::Q2K, _, _>(row, importance, out),
+            Self::Q3_K => each::<k_encode::Q3K, _, _>(row, importance, out),
+            Self::Q4_K => each::<k_encode::Q4K, _, _>(row, importance, out),
+            Self::Q5_K => each::<k_encode::Q5K, _, _>(row, importance, out),
+            Self::Q6_K => each::<k_encode::Q6K, _, _>(row, importance, out),
+            Self::IQ4_XS => each::<iq4::Iq4Xs, _, _>(row, importance, out),
             Self::IQ4_NL => each::<iq4::Iq4Nl, _, _>(row, importance, out),
             Self::Q5_0 => each::<legacy::Q5_0, _, _>(row, importance, out),
             Self::Q8_0 => each::<legacy::Q8_0, _, _>(row, importance, out),

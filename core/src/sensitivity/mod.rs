@@ -1,6 +1,7 @@
 //! The table: tensor × candidate → bytes and errors. The evidence that allocation stands on.
 
 mod measure;
+mod probe;
 mod table;
 
 pub use measure::{MeasureOptions, measure};

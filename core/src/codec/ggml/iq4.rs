@@ -4,6 +4,7 @@ use super::encode::{BlockEncoder, put_half};
 use super::half_at;
 use super::levels::{Levels, reciprocal};
 use super::search::{Reach, fit_scale};
+use super::super_block::{fit_scales, floored};
 
 /// The 16 values, finer around zero; a fact of the format.
 pub(super) const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -41,6 +42,23 @@ impl BlockEncoder<32, 18> for Iq4Nl {
         let d = fit_scale::<Table, 32>(x, w, &REACH);
         put_half(block, 0, d);
         put_codes(&mut block[2..], x, d);
+    }
+}
+
+pub(super) struct Iq4Xs;
+
+impl BlockEncoder<256, 136> for Iq4Xs {
+    #[inline(always)]
+    fn encode(x: &[f32; 256], w: &[f32; 256], block: &mut [u8; 136]) {
+        let fit = fit_scales::<Table, 32, 8>(x, &floored(w), &REACH, (-32.0, 31.0));
+        block.fill(0);
+        put_half(block, 0, fit.d);
+        for (sub, x) in x.as_chunks::<32>().0.iter().enumerate() {
+            let sc = (fit.sc[sub] + 32.0) as u8;
+            block[4 + sub / 2] |= (sc & 15) << (4 * (sub % 2));
+            block[2 + sub / 4] |= (sc >> 4) << (2 * (sub % 4));
+            put_codes(&mut block[8 + 16 * sub..], x, fit.d * fit.sc[sub]);
+        }
     }
 }
 

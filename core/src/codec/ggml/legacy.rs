@@ -5,15 +5,11 @@
 use super::encode::{BlockEncoder, put_half};
 use super::half_at;
 use super::levels::{Integers, Levels, reciprocal};
-use super::search::{Reach, fit_affine, fit_scale};
+use super::search::{Cuts, Reach, fit_affine, fit_scale};
 
 const REACH_4: Reach = Reach::new(0.80, 1.16);
 const REACH_5: Reach = Reach::new(0.86, 1.08);
 const REACH_8: Reach = Reach::new(0.93, 1.005);
-
-/// Shares of the range cut off below and above, four of each in all pairs.
-const CUTS_4: [[f32; 4]; 1] = [[-0.02, 0.03, 0.08, 0.14]];
-const CUTS_5: [[f32; 4]; 1] = [[-0.01, 0.01, 0.03, 0.06]];
 
 /// Codes (level − lowest level) of ŵ = d·level.
 #[inline(always)]
@@ -84,7 +80,7 @@ pub(super) struct Q4_1;
 impl BlockEncoder<32, 20> for Q4_1 {
     #[inline(always)]
     fn encode(x: &[f32; 32], w: &[f32; 32], block: &mut [u8; 20]) {
-        let (d, m) = fit_affine::<15, 32>(x, w, &CUTS_4);
+        let (d, m) = fit_affine::<15, 32>(x, w, &Cuts::FOUR_BITS);
         put_half(block, 0, d);
         put_half(block, 2, m);
         put_nibbles(&mut block[4..], &affine_codes::<15>(x, d, m));
@@ -96,7 +92,7 @@ pub(super) struct Q5_1;
 impl BlockEncoder<32, 24> for Q5_1 {
     #[inline(always)]
     fn encode(x: &[f32; 32], w: &[f32; 32], block: &mut [u8; 24]) {
-        let (d, m) = fit_affine::<31, 32>(x, w, &CUTS_5);
+        let (d, m) = fit_affine::<31, 32>(x, w, &Cuts::FIVE_BITS);
         put_half(block, 0, d);
         put_half(block, 2, m);
         put_five_bits(&mut block[4..], &affine_codes::<31>(x, d, m));

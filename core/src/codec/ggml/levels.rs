@@ -80,6 +80,77 @@ pub(super) fn errors<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], d: &
     error
 }
 
+/// Weighted sums over a block that do not depend on the codes.
+pub(super) struct Moments {
+    /// Σ w.
+    pub(super) weight: f32,
+    /// Σ w·x / Σ w.
+    pub(super) mean: f32,
+    /// Smallest and largest x.
+    pub(super) range: (f32, f32),
+}
+
+impl Moments {
+    #[inline(always)]
+    pub(super) fn new<const N: usize>(x: &[f32; N], w: &[f32; N]) -> Self {
+        let (mut weight, mut sum) = (0.0, 0.0);
+        let (mut low, mut high) = (x[0], x[0]);
+        for i in 0..N {
+            weight += w[i];
+            sum += w[i] * x[i];
+            low = if x[i] < low { x[i] } else { low };
+            high = if x[i] > high { x[i] } else { high };
+        }
+        Self { weight, mean: sum / weight, range: (low, high) }
+    }
+}
+
+/// Sixteen candidates for ŵ = d·q + m.
+#[derive(Clone, Copy)]
+pub(super) struct Affine {
+    pub(super) d: Lanes,
+    pub(super) m: Lanes,
+}
+
+impl Affine {
+    /// Fits d and m by least squares to the codes that each candidate gives; returns also the losses, up to a constant.
+    #[inline(always)]
+    pub(super) fn refitted<const HIGH: i32, const N: usize>(&self, x: &[f32; N], w: &[f32; N], moments: &Moments) -> (Self, Lanes) {
+        let inverse = self.d.map(reciprocal);
+        let (mut wq, mut wqq, mut wxq) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for i in 0..N {
+            let (w, x, centred) = (w[i], x[i], w[i] * (x[i] - moments.mean));
+            for c in 0..LANES {
+                let q = Integers::<0, HIGH>::nearest((x - self.m[c]) * inverse[c]);
+                wq[c] += w * q;
+                wqq[c] += w * q * q;
+                wxq[c] += centred * q;
+            }
+        }
+        let variance: Lanes = std::array::from_fn(|c| wqq[c] - wq[c] * wq[c] / moments.weight);
+        let d: Lanes = std::array::from_fn(|c| if variance[c] > 0.0 { wxq[c] / variance[c] } else { 0.0 });
+        let m = std::array::from_fn(|c| moments.mean - d[c] * wq[c] / moments.weight);
+        let losses = std::array::from_fn(|c| -d[c] * wxq[c]);
+        (Self { d, m }, losses)
+    }
+
+    /// Σ w·(x − ŵ)² of each candidate as it is.
+    #[inline(always)]
+    pub(super) fn errors<const HIGH: i32, const N: usize>(&self, x: &[f32; N], w: &[f32; N]) -> Lanes {
+        let inverse = self.d.map(reciprocal);
+        let mut error = [0.0; LANES];
+        for i in 0..N {
+            let (x, w) = (x[i], w[i]);
+            for c in 0..LANES {
+                let q = Integers::<0, HIGH>::nearest((x - self.m[c]) * inverse[c]);
+                let r = x - (self.d[c] * q + self.m[c]);
+                error[c] += w * (r * r);
+            }
+        }
+        error
+    }
+}
+
 /// 1/d, and 0 for 0.
 #[inline(always)]
 pub(super) fn reciprocal(d: f32) -> f32 {

@@ -4,10 +4,10 @@
 //! is polished by weighted least squares of the scale (codes fixed) and its neighbours. What counts at the end is the error measured with
 //! the half-precision scale that is stored; the plain absmax (or min–max) scale is always among those measured.
 
-use super::levels::{Integers, LANES, Lanes, Levels, errors, products, reciprocal, smallest, to_half};
+use super::levels::{Affine, LANES, Lanes, Levels, Moments, errors, products, smallest, to_half};
 
 /// Below this largest magnitude a block is zero: no half-precision scale can hold it.
-const TINY: f32 = 1e-12;
+pub(super) const TINY: f32 = 1e-12;
 
 /// The value of largest magnitude, with its sign.
 #[inline(always)]
@@ -36,14 +36,20 @@ pub(super) struct Reach {
     /// Enough when all weights count alike.
     near: Lanes,
     /// Tried too where importances differ: the largest weight may then be worth clipping, or the smallest worth most of the levels.
-    far: [Lanes; 2],
+    far: Lanes,
 }
 
 impl Reach {
-    /// `low..high` for equal importances, twice as far out on both sides for others.
+    /// `low..high` for equal importances; for others six more below, ten more above, as far apart again.
     pub(super) const fn new(low: f32, high: f32) -> Self {
-        let width = high - low;
-        Self { near: spread(low, high), far: [spread(low - width, low), spread(high, high + 2.0 * width)] }
+        let mut far = [0.0; LANES];
+        let step = (high - low) / 6.0;
+        let mut i = 0;
+        while i < LANES {
+            far[i] = if i < 6 { low - step * (i + 1) as f32 } else { high + step * (i - 5) as f32 };
+            i += 1;
+        }
+        Self { near: spread(low, high), far }
     }
 }
 
@@ -75,8 +81,7 @@ pub(super) fn fit_scale<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], r
     };
     attempt(&reach.near);
     if !is_flat(w) {
-        attempt(&reach.far[0]);
-        attempt(&reach.far[1]);
+        attempt(&reach.far);
     }
     // The neighbours of the best scale, and the plain ones, by the error they really make.
     let step = (reach.near[1] - reach.near[0]) / 8.0;
@@ -86,109 +91,49 @@ pub(super) fn fit_scale<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], r
     candidates[smallest(&errors::<L, N>(x, w, &candidates))]
 }
 
-/// Weighted sums over a block that do not depend on the codes.
-pub(super) struct Moments {
-    /// Σ w.
-    pub(super) weight: f32,
-    /// Σ w·x / Σ w.
-    pub(super) mean: f32,
-    /// Smallest and largest x.
-    pub(super) range: (f32, f32),
+/// The shares of the range that an affine search cuts off at each end, four in all pairs.
+pub(super) struct Cuts([f32; 4]);
+
+impl Cuts {
+    pub(super) const TWO_BITS: Self = Self([-0.02, 0.05, 0.12, 0.2]);
+    pub(super) const FOUR_BITS: Self = Self([-0.02, 0.03, 0.08, 0.14]);
+    pub(super) const FIVE_BITS: Self = Self([-0.01, 0.01, 0.03, 0.06]);
 }
 
-impl Moments {
-    #[inline(always)]
-    pub(super) fn new<const N: usize>(x: &[f32; N], w: &[f32; N]) -> Self {
-        let (mut weight, mut sum) = (0.0, 0.0);
-        let (mut low, mut high) = (x[0], x[0]);
-        for i in 0..N {
-            weight += w[i];
-            sum += w[i] * x[i];
-            low = if x[i] < low { x[i] } else { low };
-            high = if x[i] > high { x[i] } else { high };
-        }
-        Self { weight, mean: sum / weight, range: (low, high) }
-    }
-}
-
-/// Sixteen candidates for ŵ = d·q + m.
-#[derive(Clone, Copy)]
-pub(super) struct Affine {
-    pub(super) d: Lanes,
-    pub(super) m: Lanes,
-}
-
-impl Affine {
-    /// Fits d and m by least squares to the codes that each candidate gives; returns also the losses, up to a constant.
-    #[inline(always)]
-    pub(super) fn refitted<const HIGH: i32, const N: usize>(&self, x: &[f32; N], w: &[f32; N], moments: &Moments) -> (Self, Lanes) {
-        let inverse = self.d.map(reciprocal);
-        let (mut wq, mut wqq, mut wxq) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for i in 0..N {
-            let (w, x, centred) = (w[i], x[i], w[i] * (x[i] - moments.mean));
-            for c in 0..LANES {
-                let q = Integers::<0, HIGH>::nearest((x - self.m[c]) * inverse[c]);
-                wq[c] += w * q;
-                wqq[c] += w * q * q;
-                wxq[c] += centred * q;
-            }
-        }
-        let variance: Lanes = std::array::from_fn(|c| wqq[c] - wq[c] * wq[c] / moments.weight);
-        let d: Lanes = std::array::from_fn(|c| if variance[c] > 0.0 { wxq[c] / variance[c] } else { 0.0 });
-        let m = std::array::from_fn(|c| moments.mean - d[c] * wq[c] / moments.weight);
-        let losses = std::array::from_fn(|c| -d[c] * wxq[c]);
-        (Self { d, m }, losses)
-    }
-
-    /// Σ w·(x − ŵ)² of each candidate as it is.
-    #[inline(always)]
-    pub(super) fn errors<const HIGH: i32, const N: usize>(&self, x: &[f32; N], w: &[f32; N]) -> Lanes {
-        let inverse = self.d.map(reciprocal);
-        let mut error = [0.0; LANES];
-        for i in 0..N {
-            let (x, w) = (x[i], w[i]);
-            for c in 0..LANES {
-                let q = Integers::<0, HIGH>::nearest((x - self.m[c]) * inverse[c]);
-                let r = x - (self.d[c] * q + self.m[c]);
-                error[c] += w * (r * r);
-            }
-        }
-        error
-    }
+/// The best real (d, m) for x ≈ d·q + m, q in 0 ..= `HIGH`.
+#[inline(always)]
+pub(super) fn best_affine<const HIGH: i32, const N: usize>(x: &[f32; N], w: &[f32; N], moments: &Moments, cuts: &Cuts) -> (f32, f32) {
+    let (low, high) = moments.range;
+    let width = high - low;
+    let m: Lanes = std::array::from_fn(|c| low + cuts.0[c % 4] * width);
+    let d = std::array::from_fn(|c| (high - cuts.0[c / 4] * width - m[c]) / HIGH as f32);
+    let (fitted, _) = Affine { d, m }.refitted::<HIGH, N>(x, w, moments);
+    let (fitted, losses) = fitted.refitted::<HIGH, N>(x, w, moments);
+    let c = smallest(&losses);
+    (fitted.d[c], fitted.m[c])
 }
 
 /// The best half-precision (d, m) for ŵ = d·q + m, q in 0 ..= `HIGH`.
 #[inline(always)]
-pub(super) fn fit_affine<const HIGH: i32, const N: usize>(x: &[f32; N], w: &[f32; N], cuts: &[[f32; 4]]) -> (f32, f32) {
+pub(super) fn fit_affine<const HIGH: i32, const N: usize>(x: &[f32; N], w: &[f32; N], cuts: &Cuts) -> (f32, f32) {
     let moments = Moments::new(x, w);
     let (low, high) = moments.range;
     if low.abs().max(high.abs()) < TINY {
         return (0.0, 0.0);
     }
-    let width = high - low;
-    let levels = HIGH as f32;
-    let mut best = (f32::INFINITY, width / levels, low);
-    for cut in cuts {
-        let m: Lanes = std::array::from_fn(|c| low + cut[c % 4] * width);
-        let d = std::array::from_fn(|c| (high - cut[c / 4] * width - m[c]) / levels);
-        let (fitted, _) = Affine { d, m }.refitted::<HIGH, N>(x, w, &moments);
-        let (fitted, losses) = fitted.refitted::<HIGH, N>(x, w, &moments);
-        let c = smallest(&losses);
-        if losses[c] < best.0 {
-            best = (losses[c], fitted.d[c], fitted.m[c]);
-        }
-    }
+    let (width, levels) = (high - low, HIGH as f32);
+    let (d, m) = best_affine::<HIGH, N>(x, w, &moments, cuts);
     // The neighbours of the best, and the plain one, by the error they really make. Turning the line about its middle keeps the fit.
     let middle = 0.5 * levels;
     let mut near = Affine { d: [0.0; LANES], m: [0.0; LANES] };
     for c in 0..LANES {
         let (turn, shift) = ((c % 4) as f32 - 1.0, (c / 4) as f32 - 1.5);
-        near.d[c] = to_half(best.1 * (1.0 + turn * 0.15 / levels));
-        near.m[c] = to_half(best.2 + middle * (best.1 - near.d[c]) + shift * 0.08 * best.1);
+        near.d[c] = to_half(d * (1.0 + turn * 0.15 / levels));
+        near.m[c] = to_half(m + middle * (d - near.d[c]) + shift * 0.08 * d);
     }
     let plain = to_half(width / levels);
     (near.d[0], near.m[0]) = (plain, to_half(low));
-    (near.d[4], near.m[4]) = (to_half(best.1), to_half(best.2));
+    (near.d[4], near.m[4]) = (to_half(d), to_half(m));
     let c = smallest(&near.errors::<HIGH, N>(x, w));
     (near.d[c], near.m[c])
 }

@@ -1,0 +1,101 @@
+//! Causal attention with grouped query heads (Ainslie et al. 2023), tile by tile: a tile of queries meets only the keys it may see.
+
+use super::vector::exponentials;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Queries that are worked on together; half of a tile's square of scores is wasted on masked keys.
+const TILE: usize = 128;
+
+/// How a token's activations divide into heads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heads {
+    /// Query heads.
+    pub(super) query: usize,
+    /// Key and value heads; each serves `query / key_value` query heads.
+    pub(super) key_value: usize,
+    /// Channels of a head.
+    pub(super) dim: usize,
+}
+
+/// One sequence: its tokens among the queries and among the keys. The queries are the last tokens of the keys.
+pub(super) struct Span {
+    pub(super) queries: Range<usize>,
+    pub(super) keys: Range<usize>,
+}
+
+struct Task {
+    head: usize,
+    /// Rows of q.
+    queries: Range<usize>,
+    /// Rows of k and v that the last query sees.
+    keys: Range<usize>,
+}
+
+/// softmax(q·kᵀ/√d)·v for every head: `q` is tokens × (query · dim), `k` and `v` are tokens × (key_value · dim); the result is like `q`.
+pub(super) fn causal_attention(q: &[f32], k: &[f32], v: &[f32], heads: Heads, spans: &[Span]) -> Vec<f32> {
+    let mut tasks = Vec::new();
+    for span in spans {
+        let past = span.keys.len() - span.queries.len();
+        for head in 0..heads.query {
+            for from in span.queries.clone().step_by(TILE) {
+                let to = (from + TILE).min(span.queries.end);
+                let visible = past + to - span.queries.start;
+                tasks.push(Task { head, queries: from..to, keys: span.keys.start..span.keys.start + visible });
+            }
+        }
+    }
+    let tiles: Vec<Vec<f32>> = tasks.par_iter().map(|task| attend(q, k, v, heads, task)).collect();
+
+    let width = heads.query * heads.dim;
+    let mut out = vec![0.0; q.len()];
+    for (task, tile) in tasks.iter().zip(tiles) {
+        for (row, values) in task.queries.clone().zip(tile.chunks_exact(heads.dim)) {
+            let at = row * width + task.head * heads.dim;
+            out[at..at + heads.dim].copy_from_slice(values);
+        }
+    }
+    out
+}
+
+fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, task: &Task) -> Vec<f32> {
+    let Heads { query, key_value, dim } = heads;
+    let kv_head = task.head / (query / key_value);
+    let q = head_of(q, query * dim, &task.queries, task.head * dim, dim);
+    let k = head_of(k, key_value * dim, &task.keys, kv_head * dim, dim);
+    let v = head_of(v, key_value * dim, &task.keys, kv_head * dim, dim);
+    let (rows, columns) = (task.queries.len(), task.keys.len());
+
+    let mut scores = vec![0.0; rows * columns];
+    matmul(MatMut::from_row_major_slice_mut(&mut scores, rows, columns), Accum::Replace, q, k.transpose(), 1.0, Par::Seq);
+    let scale = 1.0 / (dim as f32).sqrt();
+    let sums: Vec<f32> = scores
+        .chunks_exact_mut(columns)
+        .enumerate()
+        .map(|(i, row)| {
+            // The tile's last query sees all keys of the task, the one before it one fewer, and so on.
+            let (visible, hidden) = row.split_at_mut(columns + 1 + i - rows);
+            hidden.fill(0.0);
+            exponentials(visible, scale)
+        })
+        .collect();
+
+    let mut out = vec![0.0; rows * dim];
+    let weights = MatRef::from_row_major_slice(&scores, rows, columns);
+    matmul(MatMut::from_row_major_slice_mut(&mut out, rows, dim), Accum::Replace, weights, v, 1.0, Par::Seq);
+    for (row, sum) in out.chunks_exact_mut(dim).zip(sums) {
+        for value in row {
+            *value /= sum;
+        }
+    }
+    out
+}
+
+/// The `dim` channels from `channel` of some rows, as a strided view.
+fn head_of<'a>(values: &'a [f32], width: usize, rows: &Range<usize>, channel: usize, dim: usize) -> MatRef<'a, f32> {
+    let from = rows.start * width + channel;
+    let to = (rows.end - 1) * width + channel + dim;
+    MatRef::from_row_major_slice_with_stride(&values[from..to], rows.len(), dim, width)
+}

@@ -1,0 +1,117 @@
+//! Rotary position embedding (Su et al. 2021): channel pairs of a head turned by position × frequency.
+
+use super::linear::load_shaped;
+use super::weights::Weights;
+use crate::error::{Error, Result};
+use crate::source::{Rope, RopeLayout, RopeScaling};
+use rayon::prelude::*;
+use std::f64::consts::TAU;
+
+/// The frequencies of a model, ready to turn heads.
+pub(super) struct Rotary {
+    frequencies: Vec<f64>,
+    layout: RopeLayout,
+}
+
+/// Cosine and sine of each (position, pair), positions consecutive.
+pub(super) struct Angles {
+    pairs: usize,
+    cos_sin: Vec<(f32, f32)>,
+}
+
+impl Rotary {
+    /// From the configuration; a `rope_freqs.weight` tensor (llama.cpp's divisors, how Llama 3 is stored in GGUF) stands in for the scaling.
+    pub(super) fn load(weights: &dyn Weights, rope: &Rope, head_dim: usize) -> Result<Self> {
+        if rope.dimensions == 0 || !rope.dimensions.is_multiple_of(2) || rope.dimensions > head_dim {
+            return Err(Error::Mismatch {
+                operation: "rotary embedding",
+                expected: format!("an even number of rotated channels up to {head_dim}"),
+                got: rope.dimensions.to_string(),
+            });
+        }
+        let mut frequencies = frequencies(rope);
+        let name = "rope_freqs.weight";
+        if weights.load(name)?.is_some() {
+            let divisors = load_shaped(weights, name, &[frequencies.len()])?;
+            frequencies = unscaled(rope).zip(divisors).map(|(f, d)| f / f64::from(d)).collect();
+        }
+        Ok(Self { frequencies, layout: rope.layout })
+    }
+
+    /// Angles of positions `first .. first + count`.
+    pub(super) fn angles(&self, first: usize, count: usize) -> Angles {
+        let cos_sin = (first..first + count)
+            .into_par_iter()
+            .flat_map_iter(|position| {
+                self.frequencies.iter().map(move |f| {
+                    let (sin, cos) = (position as f64 * f).sin_cos();
+                    (cos as f32, sin as f32)
+                })
+            })
+            .collect();
+        Angles { pairs: self.frequencies.len(), cos_sin }
+    }
+
+    /// Turns every head of consecutive tokens, the first of which has the angles' first position. `width` = heads · head_dim.
+    pub(super) fn turn(&self, angles: &Angles, tokens: &mut [f32], width: usize, head_dim: usize) {
+        let pairs = angles.pairs;
+        tokens.par_chunks_mut(width).zip(angles.cos_sin.par_chunks(pairs)).for_each(|(token, angles)| {
+            for head in token.chunks_exact_mut(head_dim) {
+                for (i, &(cos, sin)) in angles.iter().enumerate() {
+                    let (a, b) = match self.layout {
+                        RopeLayout::Interleaved => (2 * i, 2 * i + 1),
+                        RopeLayout::Half => (i, i + pairs),
+                    };
+                    (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[a] * sin + head[b] * cos);
+                }
+            }
+        });
+    }
+}
+
+fn unscaled(rope: &Rope) -> impl Iterator<Item = f64> {
+    let (theta, dimensions) = (f64::from(rope.theta), rope.dimensions as f64);
+    (0..rope.dimensions / 2).map(move |i| theta.powf(-2.0 * i as f64 / dimensions))
+}
+
+fn frequencies(rope: &Rope) -> Vec<f64> {
+    unscaled(rope)
+        .map(|frequency| match rope.scaling {
+            RopeScaling::None => frequency,
+            RopeScaling::Linear { factor } => frequency / f64::from(factor),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
+                // Between the two wavelengths the share of the unscaled frequency grows linearly in context / wavelength.
+                let turns = f64::from(original_context) * frequency / TAU;
+                let (low, high) = (f64::from(low_freq_factor), f64::from(high_freq_factor));
+                let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                frequency * (share + (1.0 - share) / f64::from(factor))
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rope(scaling: RopeScaling) -> Rope {
+        Rope { theta: 10_000.0, dimensions: 64, layout: RopeLayout::Half, scaling }
+    }
+
+    #[test]
+    fn llama3_scaling_leaves_high_frequencies_and_divides_low_ones() {
+        let plain = frequencies(&rope(RopeScaling::None));
+        let scaled = frequencies(&rope(RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 256.0 }));
+        assert_eq!(plain[0], scaled[0], "256 tokens are 40 turns of the fastest pair");
+        assert!((plain[31] / scaled[31] - 8.0).abs() < 1e-12, "less than one turn of the slowest");
+        assert!(plain.iter().zip(&scaled).any(|(p, s)| s < p && *s > p / 8.0 + 1e-9), "a smooth middle");
+        assert!(scaled.windows(2).all(|w| w[0] > w[1]), "still decreasing");
+    }
+
+    #[test]
+    fn linear_scaling_is_a_slower_clock() {
+        let plain = frequencies(&rope(RopeScaling::None));
+        let scaled = frequencies(&rope(RopeScaling::Linear { factor: 4.0 }));
+        assert!(plain.iter().zip(&scaled).all(|(p, s)| (p / s - 4.0).abs() < 1e-12), "every frequency divided");
+    }
+}

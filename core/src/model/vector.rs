@@ -1,0 +1,122 @@
+//! The elementwise parts of a block over slices: written so that the compiler vectorises them, in lanes of fixed number so that the
+//! order of every sum is the same on every machine.
+
+use rayon::prelude::*;
+
+const LANES: usize = 16;
+
+/// eˣ to about 2 ulp for x ≤ 88, 0 below −87; NaN stays NaN. Cody–Waite reduction and a degree-6 polynomial on ±ln2/2.
+#[inline(always)]
+pub(super) fn exp(x: f32) -> f32 {
+    const TO_INTEGER: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to an integer in the low mantissa bits
+    // Comparisons, not f32::max: that would turn NaN into a number.
+    let clamped = if x < -87.0 { -87.0 } else { x };
+    let clamped = if clamped > 88.0 { 88.0 } else { clamped };
+    let shifted = clamped * std::f32::consts::LOG2_E + TO_INTEGER;
+    let n = shifted - TO_INTEGER;
+    let r = (clamped - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let p = 1.0 / 720.0;
+    let p = p * r + 1.0 / 120.0;
+    let p = p * r + 1.0 / 24.0;
+    let p = p * r + 1.0 / 6.0;
+    let p = p * r + 0.5;
+    let p = p * r * r + r + 1.0;
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    if x < -87.0 { 0.0 } else { p * power }
+}
+
+/// Folds the values into lanes with `step`, then the lanes, in order, with `combine`.
+#[inline(always)]
+fn reduce(values: &[f32], start: f32, step: impl Fn(f32, f32) -> f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [start; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = step(lanes[i], chunk[i]);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane = step(*lane, v);
+    }
+    lanes.into_iter().fold(start, combine)
+}
+
+/// Replaces scores by exp(scale·(score − max)) and returns their sum: a softmax still to be divided. A NaN makes the sum NaN.
+pub(super) fn exponentials(scores: &mut [f32], scale: f32) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let max = reduce(scores, f32::NEG_INFINITY, larger, larger);
+    for s in scores.iter_mut() {
+        *s = exp((*s - max) * scale);
+    }
+    reduce(scores, 0.0, |a, b| a + b, |a, b| a + b)
+}
+
+/// RMSNorm of each row: x·γ / √(mean x² + ε) (Zhang & Sennrich 2019).
+pub(super) fn rms_norm(rows: &[f32], gamma: &[f32], eps: f32) -> Vec<f32> {
+    let columns = gamma.len();
+    let mut out = vec![0.0; rows.len()];
+    out.par_chunks_mut(columns).zip(rows.par_chunks(columns)).for_each(|(out, row)| {
+        let square = reduce(row, 0.0, |a, b| a + b * b, |a, b| a + b) / columns as f32;
+        let scale = 1.0 / (square + eps).sqrt();
+        for i in 0..columns {
+            out[i] = row[i] * scale * gamma[i];
+        }
+    });
+    out
+}
+
+/// SwiGLU's elementwise part (Shazeer 2020): gate ← gate·σ(gate)·up.
+pub(super) fn silu_gate(gate: &mut [f32], up: &[f32]) {
+    const CHUNK: usize = 16_384;
+    gate.par_chunks_mut(CHUNK).zip(up.par_chunks(CHUNK)).for_each(|(gate, up)| {
+        for (g, &u) in gate.iter_mut().zip(up) {
+            *g = *g / (1.0 + exp(-*g)) * u;
+        }
+    });
+}
+
+/// The residual connection: x ← x + y.
+pub(super) fn add_to(x: &mut [f32], y: &[f32]) {
+    const CHUNK: usize = 65_536;
+    x.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(x, y)| {
+        for (a, &b) in x.iter_mut().zip(y) {
+            *a += b;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_the_library_function_within_three_ulp_and_keeps_nan() {
+        for i in -86_000..88_000 {
+            let x = i as f32 / 1000.0;
+            let want = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / want - 1.0).abs() < 3.6e-7, "exp({x}) = {} instead of {want}", exp(x));
+        }
+        assert!(exp(f32::NAN).is_nan(), "NaN must not become a number");
+        assert_eq!(exp(-200.0), 0.0, "underflow");
+        assert_eq!(exp(0.0), 1.0, "exact at zero");
+    }
+
+    #[test]
+    fn exponentials_divided_by_their_sum_are_a_softmax_and_nan_shows() {
+        let mut scores: Vec<f32> = (0..37).map(|i| ((i * 31) % 17) as f32).collect();
+        let z: f64 = scores.iter().map(|&s| f64::from(s * 0.5).exp()).sum();
+        let want: Vec<f64> = scores.iter().map(|&s| f64::from(s * 0.5).exp() / z).collect();
+        let sum = exponentials(&mut scores, 0.5);
+        for (got, want) in scores.iter().zip(want) {
+            assert!((f64::from(got / sum) - want).abs() < 1e-6, "{} instead of {want}", got / sum);
+        }
+        assert!(exponentials(&mut [1.0, f32::NAN], 1.0).is_nan(), "NaN must reach the sum");
+    }
+
+    #[test]
+    fn rms_norm_of_three_four_is_the_hand_computed_one() {
+        let got = rms_norm(&[3.0, 4.0], &[1.0, 2.0], 0.0);
+        let rms = 12.5f32.sqrt();
+        assert!((got[0] - 3.0 / rms).abs() < 1e-6 && (got[1] - 8.0 / rms).abs() < 1e-6, "{got:?}");
+    }
+}

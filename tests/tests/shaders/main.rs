@@ -1,0 +1,36 @@
+//! Kernels against their twins, the kernel table against the folder, the uniform structs against naga, and what happens when a device
+//! fails. Needs an adapter; Mesa's lavapipe will do.
+
+mod faults;
+mod group_quantize;
+mod layer_error;
+mod statistics;
+mod table;
+
+use halftone_core::compute::gpu::Gpu;
+use halftone_core::compute::{Backend, Cpu, DeviceChoice};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::sync::OnceLock;
+
+/// The adapter of the tests, opened once. None is a failure: a test that did not run has not passed.
+fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| {
+        Gpu::open(&DeviceChoice::Gpu).unwrap_or_else(|error| {
+            panic!("these tests need a GPU adapter, and a software one will do: apt-get install mesa-vulkan-drivers libvulkan1 ({error})")
+        })
+    })
+}
+
+/// Every device that must agree with the twins.
+fn devices() -> [&'static dyn Backend; 2] {
+    static CPU: OnceLock<Cpu> = OnceLock::new();
+    [CPU.get_or_init(Cpu::default), gpu()]
+}
+
+/// Nearly normal values (sums of twelve uniforms) with an outlier in 97.
+fn normal(count: usize, seed: u64) -> Vec<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|i| (0..12).map(|_| random.random::<f32>()).sum::<f32>() - 6.0 + if i % 97 == 0 { 4.0 } else { 0.0 }).collect()
+}
