@@ -1,7 +1,10 @@
 //! One name for everything a tensor can be stored as.
 
+use super::lanes::finite;
 use super::{GgmlType, IntFormat};
 use crate::error::{Error, Result};
+use half::{bf16, f16};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -83,17 +86,62 @@ impl Format {
 
     /// Encodes `rows × columns` values, rows in parallel; the bytes do not depend on the number of threads.
     ///
+    /// Values that are not finite count as 0 (but F32 copies all bits); what a format cannot reach saturates.
+    ///
     /// # Errors
     /// `Mismatch` when the rows are not whole blocks or `importance` has not `columns` values; `Unsupported` when there is no encoder.
     pub fn encode(self, weights: &[f32], columns: usize, importance: Option<&[f32]>) -> Result<Vec<u8>> {
-        let _ = (weights, columns, importance);
-        todo!("codec room")
+        if !self.fits(columns) || !weights.len().is_multiple_of(columns) {
+            return Err(Error::Mismatch {
+                operation: "encode tensor",
+                expected: format!("rows of whole {self} blocks of {}", self.block_columns()),
+                got: format!("{} values in rows of {columns}", weights.len()),
+            });
+        }
+        if let Some(importance) = importance.filter(|i| i.len() != columns) {
+            return Err(Error::Mismatch { operation: "encode tensor", expected: format!("{columns} importances"), got: importance.len().to_string() });
+        }
+        if !self.can_encode() {
+            return Err(Error::unsupported(format!("encoding {self}"), "there is only a decoder for this type"));
+        }
+        let row_bytes = self.row_bytes(columns);
+        let mut out = vec![0u8; weights.len() / columns * row_bytes];
+        let rows = rows_at_once(columns);
+        weights.par_chunks(rows * columns).zip(out.par_chunks_mut(rows * row_bytes)).for_each(|(weights, out)| {
+            for (row, out) in weights.chunks_exact(columns).zip(out.chunks_exact_mut(row_bytes)) {
+                self.encode_row(row, importance, out);
+            }
+        });
+        Ok(out)
     }
 
-    /// Decodes whole rows.
+    /// Encodes one row; lengths fit.
+    fn encode_row(self, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        match self {
+            Self::F32 => put(row, out, f32::to_le_bytes),
+            // Saturating: a weight that is finite stays finite.
+            Self::F16 => put(row, out, |v| f16::from_f32(finite(v).clamp(-65504.0, 65504.0)).to_le_bytes()),
+            Self::Bf16 => put(row, out, |v| bf16::from_f32(finite(v)).to_le_bytes()),
+            Self::Ggml(t) => t.encode_row(row, importance, out),
+            Self::Int(i) => i.encode_row(row, importance, out),
+        }
+    }
+
+    /// Decodes whole blocks, large tensors in parallel. Bytes or values left over stay untouched.
     pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
-        let _ = (bytes, out);
-        todo!("codec room")
+        let blocks = rows_at_once(self.block_columns());
+        out.par_chunks_mut(blocks * self.block_columns()).zip(bytes.par_chunks(blocks * self.block_bytes())).for_each(|(out, bytes)| match self {
+            Self::F32 => take(bytes, out, f32::from_le_bytes),
+            Self::F16 => take(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+            Self::Bf16 => take(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+            Self::Ggml(t) => t.decode(bytes, out),
+            Self::Int(i) => i.decode(bytes, out),
+        });
+    }
+
+    /// Bytes of one row.
+    fn row_bytes(self, columns: usize) -> usize {
+        columns / self.block_columns() * self.block_bytes()
     }
 
     /// Whether there is an encoder.
@@ -102,6 +150,23 @@ impl Format {
             Self::Ggml(t) => t.can_encode(),
             Self::F32 | Self::F16 | Self::Bf16 | Self::Int(_) => true,
         }
+    }
+}
+
+/// Rows of `columns` values that make a piece of work worth handing to a thread.
+fn rows_at_once(columns: usize) -> usize {
+    (65_536 / columns).max(1)
+}
+
+fn put<const B: usize>(row: &[f32], out: &mut [u8], bytes: impl Fn(f32) -> [u8; B]) {
+    for (&v, out) in row.iter().zip(out.as_chunks_mut::<B>().0) {
+        *out = bytes(v);
+    }
+}
+
+fn take<const B: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; B]) -> f32) {
+    for (&b, out) in bytes.as_chunks::<B>().0.iter().zip(out) {
+        *out = value(b);
     }
 }
 

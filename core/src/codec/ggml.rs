@@ -1,5 +1,6 @@
 //! The block types of ggml: identity, block size and bytes, and the way to each type's encoder and decoder.
 
+mod affine_search;
 mod encode;
 mod fp4;
 mod grids;
@@ -9,7 +10,7 @@ mod k_encode;
 mod k_quants;
 mod legacy;
 mod levels;
-mod search;
+mod scale_search;
 mod super_block;
 mod ternary;
 
@@ -117,7 +118,21 @@ impl GgmlType {
 
     /// Whether [`Self::encode_row`] exists for this type.
     pub fn can_encode(self) -> bool {
-        matches!(self, Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::Q2_K | Self::Q3_K | Self::Q4_K | Self::Q5_K | Self::Q6_K | Self::IQ4_NL | Self::IQ4_XS)
+        matches!(
+            self,
+            Self::Q4_0
+                | Self::Q4_1
+                | Self::Q5_0
+                | Self::Q5_1
+                | Self::Q8_0
+                | Self::Q2_K
+                | Self::Q3_K
+                | Self::Q4_K
+                | Self::Q5_K
+                | Self::Q6_K
+                | Self::IQ4_NL
+                | Self::IQ4_XS
+        )
     }
 
     /// Encodes one row (a whole number of blocks). `importance`, when given, has the row's length.

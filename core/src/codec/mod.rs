@@ -6,6 +6,8 @@
 mod format;
 pub mod ggml;
 pub mod int;
+mod int_search;
+mod lanes;
 
 pub use format::Format;
 pub use ggml::GgmlType;

@@ -1,9 +1,7 @@
 //! The loop over the blocks of a row that all encoders share: cleans weights and importances, and compiles the encoder for wide vectors.
 
+use crate::codec::lanes::{finite, normalise};
 use std::marker::PhantomData;
-
-/// Larger magnitudes are cut: no block type can hold them, and their squares would overflow.
-const LARGEST: f32 = 1e9;
 
 /// The encoder of one block type: `N` values to `B` bytes.
 ///
@@ -33,22 +31,15 @@ impl<E: BlockEncoder<N, B>, const N: usize, const B: usize> pulp::NullaryFnOnce 
     #[inline(always)]
     fn call(self) {
         for (i, (values, block)) in self.row.as_chunks::<N>().0.iter().zip(self.out.as_chunks_mut::<B>().0).enumerate() {
-            let x = values.map(|v| if v.is_finite() { v.clamp(-LARGEST, LARGEST) } else { 0.0 });
-            let w = match self.importance.and_then(|all| all.as_chunks::<N>().0.get(i)) {
-                Some(importance) => normalised(importance),
-                None => [1.0; N],
-            };
+            let x = values.map(finite);
+            let mut w = [1.0; N];
+            if let Some(importance) = self.importance.and_then(|all| all.as_chunks::<N>().0.get(i)) {
+                w = *importance;
+                normalise(&mut w);
+            }
             E::encode(&x, &w, block);
         }
     }
-}
-
-/// Importances divided by their largest; ones where none is positive.
-#[inline(always)]
-fn normalised<const N: usize>(importance: &[f32; N]) -> [f32; N] {
-    let clean = importance.map(|v| if v.is_finite() && v > 0.0 { v } else { 0.0 });
-    let largest = clean.iter().fold(0.0f32, |a, &v| if v > a { v } else { a });
-    if largest > 0.0 { clean.map(|v| v / largest) } else { [1.0; N] }
 }
 
 /// Writes a half-precision number at byte `at`; `value` is one already.

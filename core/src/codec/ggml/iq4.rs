@@ -2,9 +2,10 @@
 
 use super::encode::{BlockEncoder, put_half};
 use super::half_at;
-use super::levels::{Levels, reciprocal};
-use super::search::{Reach, fit_scale};
+use super::levels::Levels;
+use super::scale_search::{Reach, fit_scale};
 use super::super_block::{fit_scales, floored};
+use crate::codec::lanes::reciprocal;
 
 /// The 16 values, finer around zero; a fact of the format.
 pub(super) const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];

@@ -1,10 +1,12 @@
 //! Encoders of Q2_K to Q6_K: the searches of `super_block.rs`, then the codes into their places.
 
+use super::affine_search::Cuts;
 use super::encode::{BlockEncoder, put_half};
 use super::k_quants::{plane, six_bit_places};
-use super::levels::{Integers, Levels, reciprocal};
-use super::search::{Cuts, Reach};
+use super::levels::{Integers, Levels};
+use super::scale_search::Reach;
 use super::super_block::{AffineScales, fit_affine_scales, fit_scales, floored};
+use crate::codec::lanes::reciprocal;
 
 const REACH_3: Reach = Reach::new(0.60, 1.30);
 const REACH_6: Reach = Reach::new(0.90, 1.06);

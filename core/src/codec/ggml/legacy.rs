@@ -2,10 +2,12 @@
 //!
 //! Nibbles: element j is the low half of byte j, element j + 16 the high half.
 
+use super::affine_search::{Cuts, fit_affine};
 use super::encode::{BlockEncoder, put_half};
 use super::half_at;
-use super::levels::{Integers, Levels, reciprocal};
-use super::search::{Cuts, Reach, fit_affine, fit_scale};
+use super::levels::{Integers, Levels};
+use super::scale_search::{Reach, fit_scale};
+use crate::codec::lanes::reciprocal;
 
 const REACH_4: Reach = Reach::new(0.80, 1.16);
 const REACH_5: Reach = Reach::new(0.86, 1.08);

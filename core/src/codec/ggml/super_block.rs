@@ -6,8 +6,10 @@
 //!
 //! So everything that is rounded is rounded inside the search, never after it.
 
-use super::levels::{Affine, Integers, LANES, Lanes, Levels, Moments, errors, reciprocal, smallest, to_half};
-use super::search::{Cuts, Reach, TINY, best_affine, extreme, fit_scale};
+use super::affine_search::{Affine, Cuts, Moments, best_affine};
+use super::levels::{Integers, Levels};
+use super::scale_search::{Reach, errors, extreme, fit_scale};
+use crate::codec::lanes::{LANES, Lanes, TINY, reciprocal, smallest, to_half};
 
 /// Rounds of fitting the factors again.
 const ROUNDS: usize = 3;
@@ -154,11 +156,7 @@ pub(super) fn fit_affine_scales<const HIGH: i32, const N: usize, const SUBS: usi
             xb += m * wx;
         }
         let determinant = ab * ab - aa * bb;
-        let (new_d, new_dmin) = if bb == 0.0 {
-            (xa / aa, 0.0)
-        } else {
-            ((ab * xb - xa * bb) / determinant, (aa * xb - ab * xa) / determinant)
-        };
+        let (new_d, new_dmin) = if bb == 0.0 { (xa / aa, 0.0) } else { ((ab * xb - xa * bb) / determinant, (aa * xb - ab * xa) / determinant) };
         let (new_d, new_dmin) = (to_half(new_d as f32), to_half(new_dmin as f32));
         if !(new_d > 0.0 && new_dmin >= 0.0) || (new_d, new_dmin) == (d, dmin) {
             break;

@@ -1,0 +1,136 @@
+//! Scale (and zero point) search of group-wise integers: minimises Σ w·(s·(q − z) − x)² over each group.
+//!
+//! Sixteen ways of cutting the range are tried at once, each with its least-squares scale; then the neighbours of the best, and the plain
+//! ones, are measured with the half-precision scale that is stored. Scales are not negative and ranges hold 0, as the runtimes expect.
+
+use super::IntFormat;
+use super::lanes::{LANES, Lanes, TINY, finite, normalise, reciprocal, round, smallest, spread, to_half};
+
+/// Encodes whole groups of one row into codes, scales (half-precision numbers) and zero points.
+pub(super) fn encode_groups(format: IntFormat, row: &[f32], importance: Option<&[f32]>, codes: &mut [u8], scales: &mut [f32], zeros: &mut [u8]) {
+    pulp::Arch::new().dispatch(Row { format, row, importance, codes, scales, zeros });
+}
+
+/// The arguments of [`encode_groups`]: a named type, so that the work is inlined into the functions pulp compiles for AVX.
+struct Row<'a> {
+    format: IntFormat,
+    row: &'a [f32],
+    importance: Option<&'a [f32]>,
+    codes: &'a mut [u8],
+    scales: &'a mut [f32],
+    zeros: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let group = usize::from(self.format.group);
+        let (mut x, mut w) = (vec![0.0; group], vec![1.0; group]);
+        for (i, row) in self.row.chunks_exact(group).enumerate() {
+            for (x, &v) in x.iter_mut().zip(row) {
+                *x = finite(v);
+            }
+            if let Some(importance) = self.importance.and_then(|all| all.get(i * group..(i + 1) * group)) {
+                w.copy_from_slice(importance);
+                normalise(&mut w);
+            }
+            let (scale, zero) = fit(self.format, &x, &w);
+            let (inverse, top) = (reciprocal(scale), f32::from(self.format.top()));
+            for (code, &x) in self.codes[i * group..].iter_mut().zip(&x) {
+                *code = (round((x * inverse).clamp(-zero, top - zero)) + zero) as u8;
+            }
+            (self.scales[i], self.zeros[i]) = (scale, zero as u8);
+        }
+    }
+}
+
+/// Sixteen pairs of a scale and a zero point.
+struct Candidates {
+    scale: Lanes,
+    zero: Lanes,
+}
+
+impl Candidates {
+    /// Fits each scale by least squares to the codes it gives; returns also the losses, up to a constant.
+    #[inline(always)]
+    fn refit(&mut self, x: &[f32], w: &[f32], top: f32) -> Lanes {
+        let inverse = self.scale.map(reciprocal);
+        let (mut xv, mut vv) = ([0.0; LANES], [0.0; LANES]);
+        for (&x, &w) in x.iter().zip(w) {
+            for c in 0..LANES {
+                let v = round((x * inverse[c]).clamp(-self.zero[c], top - self.zero[c]));
+                xv[c] += w * x * v;
+                vv[c] += w * v * v;
+            }
+        }
+        self.scale = std::array::from_fn(|c| if vv[c] > 0.0 { xv[c] / vv[c] } else { 0.0 });
+        std::array::from_fn(|c| -self.scale[c] * xv[c])
+    }
+
+    /// Σ w·(ŵ − x)² of each pair as it is.
+    #[inline(always)]
+    fn errors(&self, x: &[f32], w: &[f32], top: f32) -> Lanes {
+        let inverse = self.scale.map(reciprocal);
+        let mut error = [0.0; LANES];
+        for (&x, &w) in x.iter().zip(w) {
+            for c in 0..LANES {
+                let r = x - self.scale[c] * round((x * inverse[c]).clamp(-self.zero[c], top - self.zero[c]));
+                error[c] += w * (r * r);
+            }
+        }
+        error
+    }
+}
+
+/// The best (scale, zero point) of one group; (0, z) for a group of zeros.
+#[inline(always)]
+fn fit(format: IntFormat, x: &[f32], w: &[f32]) -> (f32, f32) {
+    let (top, middle) = (f32::from(format.top()), f32::from(format.middle()));
+    let (mut low, mut high) = (0.0f32, 0.0f32);
+    for &v in x {
+        low = if v < low { v } else { low };
+        high = if v > high { v } else { high };
+    }
+    if low.abs().max(high) < TINY {
+        return (0.0, middle);
+    }
+    // Shares of the range that are kept: few levels are worth much clipping.
+    let least = 1.0 - 1.5 / (top + 1.0).sqrt();
+    let plain_zero = |low: f32, scale: f32| round((-low * reciprocal(scale)).clamp(0.0, top));
+    let mut best = (f32::INFINITY, 0.0, middle);
+    let mut attempt = |mut tried: Candidates| {
+        let _ = tried.refit(x, w, top);
+        let losses = tried.refit(x, w, top);
+        let c = smallest(&losses);
+        if losses[c] < best.0 {
+            best = (losses[c], tried.scale[c], tried.zero[c]);
+        }
+    };
+    let plain = if format.symmetric {
+        for share in [spread(least, 0.5 + 0.5 * least), spread(0.5 + 0.5 * least, 1.06)] {
+            for widest in [low.abs() / middle, high / (middle - 1.0)] {
+                attempt(Candidates { scale: share.map(|share| share * widest), zero: [middle; LANES] });
+            }
+        }
+        [(to_half(low.abs().max(high) / middle), middle), (to_half((low.abs() / middle).max(high / (middle - 1.0))), middle)]
+    } else {
+        let shares = spread(least, 1.02);
+        for offset in 0..4 {
+            // All pairs of 8 shares below and above, in four batches.
+            let share = |i: usize| shares[2 * i + 1];
+            let (lows, highs) = (|c: usize| low * share(2 * offset + c / 8), |c: usize| high * share(c % 8));
+            let scale: Lanes = std::array::from_fn(|c| (highs(c) - lows(c)) / top);
+            attempt(Candidates { scale, zero: std::array::from_fn(|c| plain_zero(lows(c), scale[c])) });
+        }
+        let scale = to_half((high - low) / top);
+        [(scale, plain_zero(low, scale)), (scale, plain_zero(low, scale))]
+    };
+    let step = 0.03 / (top + 1.0).sqrt();
+    let scale = std::array::from_fn(|c| if c < 2 { plain[c].0 } else { to_half(best.1 * (1.0 + step * (c as f32 - 9.0))) });
+    let zero = std::array::from_fn(|c| if c < 2 { plain[c].1 } else { best.2 });
+    let measured = Candidates { scale, zero };
+    let c = smallest(&measured.errors(x, w, top));
+    (measured.scale[c], measured.zero[c])
+}

@@ -1,0 +1,121 @@
+//! Sixteen candidate scales tried at once, the tool of every scale search.
+//!
+//! A search tries many scales on few weights, so the vector lanes hold candidates and the loop runs over the weights: no reduction across
+//! lanes, and every sum is in the order of the weights, the same on every machine. Everything is branch-free and `#[inline(always)]`, so that
+//! it becomes vector code inside the functions compiled for wide vectors ([`pulp`] chooses among them when the program runs). Rust never
+//! contracts a·b + c, so the results are the same for all of them.
+
+/// Candidates tried together.
+pub(in crate::codec) const LANES: usize = 16;
+
+/// One value for each candidate.
+pub(in crate::codec) type Lanes = [f32; LANES];
+
+/// Rounds |v| < 2²² to the nearest integer, ties to even; two additions on every machine.
+#[inline(always)]
+pub(in crate::codec) fn round(v: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0; // 1.5 · 2²³: no bits left for a fraction
+    (v + SHIFT) - SHIFT
+}
+
+/// The nearest half-precision number, saturating instead of infinite.
+#[inline(always)]
+pub(in crate::codec) fn to_half(v: f32) -> f32 {
+    let v = v.clamp(-65504.0, 65504.0);
+    // Dekker's splitting keeps the upper 24 − 13 = 11 bits; subnormal halves are multiples of 2⁻²⁴, the last place of 0.75.
+    let scaled = v * 8193.0;
+    let normal = scaled - (scaled - v);
+    let subnormal = (v + 0.75) - 0.75;
+    if v.abs() < 6.103_515_6e-5 { subnormal } else { normal }
+}
+
+/// 1/d, and 0 for 0.
+#[inline(always)]
+pub(in crate::codec) fn reciprocal(d: f32) -> f32 {
+    if d == 0.0 { 0.0 } else { 1.0 / d }
+}
+
+/// Index of the smallest value, the first of equals; not-a-number never wins.
+#[inline(always)]
+pub(in crate::codec) fn smallest(values: &Lanes) -> usize {
+    let least = values.iter().fold(f32::INFINITY, |least, &v| if v < least { v } else { least });
+    values.iter().position(|&v| v == least).unwrap_or(0)
+}
+
+/// Factors from `low` to `high`, evenly spaced.
+pub(in crate::codec) const fn spread(low: f32, high: f32) -> Lanes {
+    let mut factors = [0.0; LANES];
+    let mut i = 0;
+    while i < LANES {
+        factors[i] = low + (high - low) * i as f32 / (LANES - 1) as f32;
+        i += 1;
+    }
+    factors
+}
+
+/// Below this largest magnitude a block is zero: no half-precision scale can hold it.
+pub(in crate::codec) const TINY: f32 = 1e-12;
+
+/// Larger magnitudes are cut: no block type can hold them, and their squares would overflow.
+const LARGEST: f32 = 1e9;
+
+/// A weight as the searches may rely on it: not-a-number and infinities are 0, the rest at most 10⁹ in magnitude.
+#[inline(always)]
+pub(in crate::codec) fn finite(weight: f32) -> f32 {
+    if weight.is_finite() { weight.clamp(-LARGEST, LARGEST) } else { 0.0 }
+}
+
+/// Divides importances by their largest; ones where none is positive. What is negative or not finite is 0.
+#[inline(always)]
+pub(in crate::codec) fn normalise(importance: &mut [f32]) {
+    let mut largest = 0.0f32;
+    for v in &mut *importance {
+        *v = if v.is_finite() && *v > 0.0 { *v } else { 0.0 };
+        largest = if *v > largest { *v } else { largest };
+    }
+    for v in importance {
+        *v = if largest > 0.0 { *v / largest } else { 1.0 };
+    }
+}
+
+/// Whether all importances are the same.
+#[inline(always)]
+pub(in crate::codec) fn is_flat(w: &[f32]) -> bool {
+    w.iter().all(|&v| v == w[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::f16;
+
+    #[test]
+    fn to_half_gives_the_nearest_half_and_saturates() {
+        let mut v = 1e-9f32;
+        while v < 1e6 {
+            for v in [v, -v] {
+                let (got, want) = (to_half(v), f16::from_f32(v.clamp(-65504.0, 65504.0)).to_f32());
+                assert_eq!(f16::from_f32(got).to_f32(), got, "{got} is a half");
+                assert!((got - v.clamp(-65504.0, 65504.0)).abs() <= (want - v.clamp(-65504.0, 65504.0)).abs(), "{v}: {got} against {want}");
+            }
+            v *= 1.000_37;
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_the_nearest_even() {
+        for (v, want) in [(0.5, 0.0), (1.5, 2.0), (-0.5, 0.0), (-2.5, -2.0), (126.49, 126.0), (-127.51, -128.0)] {
+            assert_eq!(round(v), want, "round({v})");
+        }
+    }
+
+    #[test]
+    fn importances_without_a_positive_one_are_ones() {
+        let mut w = [0.0, -1.0, f32::NAN, f32::INFINITY];
+        normalise(&mut w);
+        assert_eq!(w, [1.0; 4], "no usable importance");
+        let mut w = [0.0, 2.0, 4.0, f32::NAN];
+        normalise(&mut w);
+        assert_eq!(w, [0.0, 0.5, 1.0, 0.0], "largest is one");
+    }
+}
