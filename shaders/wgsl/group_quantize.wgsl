@@ -24,6 +24,11 @@ struct Sum {
     low: u32,
 }
 
+struct Picked {
+    candidate: Candidate,
+    error: Sum,
+}
+
 @group(0) @binding(0) var<uniform> params: GroupQuantizeParams;
 @group(0) @binding(1) var<storage, read> weights: array<u32>;            // bits of f32
 @group(0) @binding(2) var<storage, read> importance: array<u32>;         // bits of f32, one a column
@@ -33,8 +38,9 @@ struct Sum {
 const THREADS = 32u;
 const TILE = 256u;
 const COARSE = 24u;
-const FINE = 8u;
 const ANCHORS = 3u;
+const ZERO_ROUND = 10u;
+const FINE = 6u;
 const SATURATION = 0x4a800000u;
 const INFINITY = 0x7f800000u;
 const FULL_IMPORTANCE = 0xffffu;
@@ -180,6 +186,18 @@ fn fine_quarters(k: u32) -> i32 {
     return quarters[k];
 }
 
+// The best of the first `count` candidates and of what was best before; of equal ones the first.
+fn pick(count: u32, before: Candidate, before_error: Sum) -> Picked {
+    var best = Picked(before, before_error);
+    for (var k = 0u; k < count; k += 1u) {
+        if is_less(errors[k], best.error) {
+            best = Picked(candidates[k], errors[k]);
+        }
+    }
+    workgroupBarrier();
+    return best;
+}
+
 @compute @workgroup_size(32)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let group_index = workgroup.y * grid.x + workgroup.x;
@@ -231,7 +249,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
         }
     }
     // A group of zeros goes the same way (barriers want all threads): its candidates have scale 0 and are never the best.
-    var best = Candidate(0u, zero);
     let leading = leading_bit(base);
     let error_shift = leading - min(leading, 10u);
     let step = (base >> 10u) * ratio_step(params.bits);
@@ -247,31 +264,25 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     }
     candidates[thread] = Candidate(round_scale(goal, exponent), zero);
     judge(thread, group_index, exponent, largest_importance, error_shift);
-    var least = Sum(0xffffffffu, 0xffffffffu);
-    for (var k = 0u; k < COARSE; k += 1u) {
-        if is_less(errors[k], least) {
-            best = candidates[k];
-            least = errors[k];
-        }
-    }
-    workgroupBarrier();
+    var picked = pick(COARSE, Candidate(0u, zero), Sum(0xffffffffu, 0xffffffffu));
 
-    // Second round: neighbours of the best, and the zero points beside it.
-    let center = best;
-    var near = center;
-    if thread < 6u {
-        near.scale = round_scale(u32(max(i32(center.scale) + i32(step / 4u) * fine_quarters(thread), 0)), exponent);
-    } else if thread < FINE && params.symmetric == 0u {
-        near.zero = min(max(zero + select(1i, -1i, thread == 6u), 0), i32(levels));
-    }
-    candidates[thread] = near;
-    judge(thread, group_index, exponent, largest_importance, error_shift);
-    for (var k = 0u; k < FINE; k += 1u) {
-        if is_less(errors[k], least) {
-            best = candidates[k];
-            least = errors[k];
+    // Second round: the zero points beside the best, with scales around it.
+    if params.symmetric == 0u {
+        let k = min(thread, ZERO_ROUND - 1u);
+        var near = Candidate(0u, picked.candidate.zero + select(1i, -1i, k < 5u));
+        if near.zero >= 0 && near.zero <= i32(levels) {
+            near.scale = round_scale(u32(max(i32(picked.candidate.scale) + i32(step) * (i32(k % 5u) * 2 - 4), 0)), exponent);
         }
+        candidates[thread] = near;
+        judge(thread, group_index, exponent, largest_importance, error_shift);
+        picked = pick(ZERO_ROUND, picked.candidate, picked.error);
     }
+
+    // Third round: fractions of a step.
+    goal = u32(max(i32(picked.candidate.scale) + i32(step / 4u) * fine_quarters(min(thread, FINE - 1u)), 0));
+    candidates[thread] = Candidate(round_scale(goal, exponent), picked.candidate.zero);
+    judge(thread, group_index, exponent, largest_importance, error_shift);
+    let best = pick(FINE, picked.candidate, picked.error).candidate;
 
     if thread == 0u {
         grids[group_index] = vec2<u32>(scale_to_f32(best.scale, exponent), u32(best.zero));
