@@ -2,7 +2,7 @@
 
 use egui_kittest::Harness;
 use halftone::studio::app::Studio;
-use halftone::studio::command::Command;
+use halftone::studio::command::{Action, Command};
 use halftone::studio::dialogs::{Picked, Scripted};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -55,6 +55,20 @@ impl Driver {
     pub fn open(&mut self, path: &Path) {
         self.send(Command::Open(path.to_owned()));
         self.wait("the model opens", 60, |studio| studio.session.source.is_some());
+    }
+
+    /// Opens the demo model and waits for it.
+    pub fn demo(&mut self) {
+        self.send(Command::Do(Action::OpenDemo));
+        self.wait("the demo model opens", 60, |studio| studio.session.source.is_some());
+    }
+
+    /// A screenshot in each theme.
+    pub fn both(&mut self, name: &str) {
+        for (theme, suffix) in [(Action::ThemeLight, "light"), (Action::ThemeDark, "dark")] {
+            self.send(Command::Do(theme));
+            self.screenshot(&format!("{name}-{suffix}"));
+        }
     }
 
     /// Renders the window into `target/screenshots`.
