@@ -3,3 +3,4 @@
 pub mod models;
 pub mod stories15m;
 pub mod studio;
+pub mod tiny_model;
