@@ -2,7 +2,7 @@
 
 use super::background::TextUse;
 use super::settings::TextChoice;
-use halftone_core::calibrate::{Calibration, read_texts, sequences};
+use halftone_core::calibrate::{Calibration, TextSplit, read_texts, sequences};
 use halftone_core::codec::Format;
 use halftone_core::error::{Error, Result};
 use halftone_core::eval::Comparison;
@@ -186,24 +186,22 @@ pub fn verdicts(source: &Source, recipe: &Recipe) -> Vec<Verdict> {
     ExportFormat::ALL.into_iter().map(ask).collect()
 }
 
-/// Reads the chosen text.
+/// Reads the chosen text and parts it by purpose. Files chosen for comparison are held out whole.
 ///
 /// # Errors
 /// `Io`, `Input`.
-pub fn read_text(purpose: TextUse, choice: &TextChoice) -> Result<Arc<str>> {
-    match choice {
-        TextChoice::Files(paths) => read_texts(paths).map(Arc::from),
-        _ => Ok(Arc::from(match purpose {
-            TextUse::Calibrate => crate::demo::CALIBRATION_TEXT,
-            TextUse::Compare => crate::demo::HELD_OUT_TEXT,
-        })),
-    }
+pub fn read_text(purpose: TextUse, choice: &TextChoice) -> Result<Arc<TextSplit>> {
+    let split = match (purpose, choice) {
+        (TextUse::Calibrate, TextChoice::Files(paths)) => TextSplit::new(&read_texts(paths)?),
+        (TextUse::Compare, TextChoice::Files(paths)) => TextSplit { calibration: String::new(), search: String::new(), hold_out: read_texts(paths)? },
+        _ => crate::demo::text(),
+    };
+    Ok(Arc::new(split))
 }
 
-/// Some short sequences from the end of the calibration text, for the gains of the predicted KL.
-pub fn probe_sequences(source: &Source, text: &str) -> Vec<Vec<u32>> {
+/// Sequences for the gains of the predicted KL, from the part of the text that calibration does not see.
+pub fn probe_sequences(source: &Source, text: &TextSplit) -> Vec<Vec<u32>> {
     const LENGTH: usize = 128;
     const COUNT: usize = 4;
-    let cut = source.tokenizer().and_then(|tokenizer| sequences(&tokenizer, text, LENGTH, None));
-    cut.map(|all| all.into_iter().rev().take(COUNT).collect()).unwrap_or_default()
+    source.tokenizer().and_then(|tokenizer| sequences(&tokenizer, &text.search, LENGTH, Some(COUNT))).unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use super::allocation::Allocation;
 use super::background::{Reading, Verdict};
 use super::grid::Grid;
 use super::map_metric::MapMetric;
-use halftone_core::calibrate::Calibration;
+use halftone_core::calibrate::{Calibration, TextSplit};
 use halftone_core::eval::Comparison;
 use halftone_core::export::{ExportFormat, Exported};
 use halftone_core::job::Artifact;
@@ -38,7 +38,7 @@ pub struct Session {
     /// Statistics by catalog position, as they come in.
     pub statistics: Vec<Option<Arc<Statistics>>>,
     /// The calibration text, kept for the probe of the measurement.
-    pub text: Option<Arc<str>>,
+    pub text: Option<Arc<TextSplit>>,
     /// What the text did to the activations.
     pub calibration: Option<Arc<Calibration>>,
     /// The table.
