@@ -23,6 +23,7 @@ enum View {
     Text,
     Worst,
     Distribution,
+    Blocks,
     Tensors,
 }
 
@@ -46,7 +47,7 @@ impl ComparePane {
         headlines(comparison, ui);
         ui.add_space(4.0);
         ui.horizontal(|ui| {
-            let views = [(View::Text, "Text"), (View::Worst, "Worst tokens"), (View::Distribution, "Distribution"), (View::Tensors, "Tensors")];
+            let views = [(View::Text, "Text"), (View::Worst, "Worst tokens"), (View::Distribution, "Distribution"), (View::Blocks, "Blocks"), (View::Tensors, "Tensors")];
             if let Some(view) = segmented(ui, "Comparison", self.view, &views) {
                 self.view = view;
             }
@@ -58,6 +59,7 @@ impl ComparePane {
         });
         ui.add_space(4.0);
         match (self.view, &model.session.reading) {
+            (View::Blocks, _) => blocks(comparison, ui, outbox),
             (View::Tensors, _) => tensors(model, ui, outbox),
             (_, None) => drop(note(ui, "Decoding tokens…")),
             (View::Text, Some(reading)) => compare_text::text(&mut self.text, reading, ui),
@@ -137,6 +139,25 @@ fn distribution(reading: &Reading, ui: &mut Ui, outbox: &mut Outbox) {
         let [_, p90, p99, p999, largest] = c.kl_quantiles.map(figures::error);
         note(ui, format!("90 % below {p90},  99 % below {p99},  99.9 % below {p999},  largest {largest}"));
     });
+}
+
+fn blocks(comparison: &Comparison, ui: &mut Ui, outbox: &mut Outbox) {
+    let tokens = theme::tokens(ui);
+    let bar = |(i, error): (usize, &f64)| Bar::new(i as f64, *error).width(0.85).fill(*tokens.after).stroke(egui::Stroke::NONE);
+    let bars: Vec<Bar> = comparison.block_errors.iter().enumerate().map(bar).collect();
+    let height = (ui.available_height() - 24.0).max(100.0);
+    let response = plots::plot("error of blocks", height)
+        .x_axis_label("Block")
+        .y_axis_label("Relative error of the residual stream")
+        .y_axis_min_width(44.0)
+        .y_axis_formatter(|mark, _| figures::error(mark.value))
+        .show(ui, |plot| plot.bar_chart(BarChart::new("blocks", bars).element_formatter(Box::new(|bar, _| format!("Block {}\n{}", bar.argument, figures::error(bar.value))))))
+        .response;
+    plots::copy_menu(&response, outbox, || {
+        let rows = comparison.block_errors.iter().enumerate().map(|(i, e)| format!("{i},{e}\n"));
+        format!("block,relative_error\n{}", rows.collect::<String>())
+    });
+    note(ui, "How far the stream behind each block moved, over all tokens: ‖after − before‖² / ‖before‖²");
 }
 
 fn tensors(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
