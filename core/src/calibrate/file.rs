@@ -10,7 +10,7 @@ use super::{Calibration, CalibrationOptions, InputStatistics};
 use crate::error::{Error, Result};
 use crate::job::write_file_atomically;
 use indexmap::IndexMap;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fs::File;
@@ -149,13 +149,12 @@ impl<'a> Reader<'a> {
         let mut size = [0; 8];
         file.read_exact(&mut size).map_err(|_| malformed("shorter than 8 bytes".to_owned()))?;
         let size_bytes = u64::from_le_bytes(size);
-        if size_bytes > HEADER_LIMIT.min(length - 8) {
+        if size_bytes > HEADER_LIMIT.min(length.saturating_sub(8)) {
             return Err(malformed(format!("a header of {size_bytes} bytes in a file of {length}")));
         }
-        let mut header = size.to_vec();
-        header.resize(8 + size_bytes as usize, 0);
-        file.read_exact(&mut header[8..]).map_err(io())?;
-        let (_, metadata) = SafeTensors::read_metadata(&header).map_err(|e| malformed(e.to_string()))?;
+        let mut header = vec![0; size_bytes as usize];
+        file.read_exact(&mut header).map_err(io())?;
+        let metadata: safetensors::tensor::Metadata = serde_json::from_slice(&header).map_err(|e| malformed(e.to_string()))?;
         let data = 8 + size_bytes;
         if metadata.data_len() as u64 != length - data {
             return Err(malformed(format!("{} bytes of data, the header says {}", length - data, metadata.data_len())));
@@ -180,6 +179,9 @@ impl<'a> Reader<'a> {
             return Err(Error::malformed(FORMAT, self.path, format!("{name} is {:?} {:?}", info.dtype, info.shape)));
         }
         let (from, to) = info.data_offsets;
+        if from > to || to > self.metadata.data_len() {
+            return Err(Error::malformed(FORMAT, self.path, format!("{name} lies at {from}..{to}")));
+        }
         let mut bytes = vec![0; to - from];
         self.file.seek(SeekFrom::Start(self.data + from as u64)).map_err(Error::io("read the calibration", self.path))?;
         self.file.read_exact(&mut bytes).map_err(Error::io("read the calibration", self.path))?;

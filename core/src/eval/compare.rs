@@ -91,9 +91,9 @@ fn compare_chunks(before: &dyn Weights, after: &dyn Weights, chunks: &[Vec<u32>]
     let mut block_errors = Vec::with_capacity(models[0].blocks());
     for index in 0..models[0].blocks() {
         let done = 2 * index as u64;
-        cx.progress(Stage::CompareBefore, done, total);
+        cx.progress(Stage::Compare, done, total);
         streams[0] = models[0].block(index)?.forward(&streams[0], None, cx)?;
-        cx.progress(Stage::CompareAfter, done + 1, total);
+        cx.progress(Stage::Compare, done + 1, total);
         streams[1] = models[1].block(index)?.forward(&streams[1], None, cx)?;
         block_errors.push(stream_error(&streams[0], &streams[1])?);
     }
@@ -103,12 +103,12 @@ fn compare_chunks(before: &dyn Weights, after: &dyn Weights, chunks: &[Vec<u32>]
     let mut tokens = Vec::new();
     for (index, chunk) in chunks.iter().enumerate() {
         cx.checkpoint()?;
-        cx.progress(Stage::CompareAfter, 2 * blocks + index as u64, total);
+        cx.progress(Stage::Compare, 2 * blocks + index as u64, total);
         let before = scored(chunk, &hidden[0][index], &heads[0])?;
         let after = scored(chunk, &hidden[1][index], &heads[1])?;
         tokens.extend(compare_rows(&before, &after)?);
     }
-    cx.progress(Stage::CompareAfter, total, total);
+    cx.progress(Stage::Compare, total, total);
     Ok(summary(options, block_errors, tokens))
 }
 
@@ -122,7 +122,7 @@ pub fn perplexity(model: &dyn Weights, tokenizer: &Tokenizer, text: &str, option
     let total = (transformer.blocks() + chunks.len()) as u64;
     let mut stream = transformer.embed(&chunks)?;
     for index in 0..transformer.blocks() {
-        cx.progress(Stage::CompareBefore, index as u64, total);
+        cx.progress(Stage::Compare, index as u64, total);
         stream = transformer.block(index)?.forward(&stream, None, cx)?;
     }
     let hidden = transformer.final_norm(&stream)?;
@@ -130,10 +130,10 @@ pub fn perplexity(model: &dyn Weights, tokenizer: &Tokenizer, text: &str, option
     let mut nll = Vec::new();
     for (index, chunk) in chunks.iter().enumerate() {
         cx.checkpoint()?;
-        cx.progress(Stage::CompareBefore, (transformer.blocks() + index) as u64, total);
+        cx.progress(Stage::Compare, (transformer.blocks() + index) as u64, total);
         nll.extend(score(&scored(chunk, &hidden[index], &head)?)?.into_iter().map(|s| s.nll));
     }
-    cx.progress(Stage::CompareBefore, total, total);
+    cx.progress(Stage::Compare, total, total);
     Ok(perplexity_of(&nll))
 }
 
