@@ -208,16 +208,8 @@ impl Action {
 }
 
 fn bits_spec(bits: u8) -> Spec {
-    const TEXT: [&str; 8] = [
-        "Set to 1 bit",
-        "Set to 2 bits",
-        "Set to 3 bits",
-        "Set to 4 bits",
-        "Set to 5 bits",
-        "Set to 6 bits",
-        "Set to 7 bits",
-        "Set to 8 bits",
-    ];
+    const TEXT: [&str; 8] =
+        ["Set to 1 bit", "Set to 2 bits", "Set to 3 bits", "Set to 4 bits", "Set to 5 bits", "Set to 6 bits", "Set to 7 bits", "Set to 8 bits"];
     const KEYS: [Key; 8] = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8];
     let at = usize::from(bits.clamp(1, 8) - 1);
     Spec {

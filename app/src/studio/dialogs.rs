@@ -126,9 +126,6 @@ impl Dialogs for Scripted {
 
     fn answers(&mut self) -> Vec<Picked> {
         let asked = std::mem::take(&mut self.asked);
-        asked
-            .into_iter()
-            .map(|purpose| self.replies.iter().find(|(p, _)| *p == purpose).cloned().unwrap_or((purpose, Vec::new())))
-            .collect()
+        asked.into_iter().map(|purpose| self.replies.iter().find(|(p, _)| *p == purpose).cloned().unwrap_or((purpose, Vec::new()))).collect()
     }
 }

@@ -75,9 +75,8 @@ impl Studio {
                 self.ask_verdicts();
             }
             Product::Comparison(comparison) => {
-                if let Some(plan) = &self.session.allocation.plan {
-                    self.session.measured.push(Measured { bytes: plan.file_bytes, kl: comparison.kl_mean, error: comparison.kl_error });
-                }
+                let bytes = self.session.quantized_bytes;
+                self.session.measured.push(Measured { bytes, kl: comparison.kl_mean, error: comparison.kl_error });
                 if let Some(source) = self.session.source.clone() {
                     self.background.ask(Task::Read(source, comparison.clone()));
                 }

@@ -6,7 +6,9 @@ use crate::studio::grid::Grid;
 use crate::studio::selection::{SelectMode, Selection};
 use crate::studio::theme::{self, FLASH_SECS, SMALL, Tokens};
 use egui::epaint::Mesh;
-use egui::{Align2, Color32, EventFilter, FontId, Key, Modifiers, Pos2, Rect, Response, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
+use egui::{
+    Align2, Color32, EventFilter, FontId, Key, Modifiers, Pos2, Rect, Response, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
+};
 use halftone_core::codec::Format;
 use std::collections::BTreeSet;
 
