@@ -2,3 +2,5 @@
 
 pub mod models;
 pub mod stories15m;
+pub mod studio;
+pub mod tiny_model;

@@ -46,7 +46,8 @@ pub struct JobContext {
     pub reporter: Reporter,
     /// Which device computes.
     pub device: DeviceChoice,
-    sink: Arc<dyn Fn(JobEvent) + Send + Sync>,
+    /// Who listens to the events.
+    pub sink: Arc<dyn Fn(JobEvent) + Send + Sync>,
 }
 
 impl std::fmt::Debug for JobContext {

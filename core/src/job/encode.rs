@@ -81,7 +81,7 @@ impl<'a> Encoder<'a> {
             other => other?,
         }
         let mut bytes = vec![0; groups * int.block_bytes()];
-        pack(int, &codes, &scales, &zeros, &mut bytes);
+        int.pack(&codes, &scales, &zeros, &mut bytes);
         Ok(bytes)
     }
 
@@ -95,26 +95,6 @@ impl<'a> Encoder<'a> {
             compute::backend(&DeviceChoice::Cpu)
         })?;
         Ok(Arc::clone(self.backend.get_or_init(|| backend)))
-    }
-}
-
-// STUB until IntFormat::pack lands.
-fn pack(int: IntFormat, codes: &[u8], scales: &[f32], zeros: &[u8], out: &mut [u8]) {
-    let group = usize::from(int.group);
-    for (g, block) in out.chunks_mut(int.block_bytes()).enumerate() {
-        block.fill(0);
-        block[..2].copy_from_slice(&half::f16::from_f32(scales[g]).to_le_bytes());
-        let mut start = 2;
-        if !int.symmetric {
-            block[2] = zeros[g];
-            start = 3;
-        }
-        for (i, &c) in codes[g * group..(g + 1) * group].iter().enumerate() {
-            for b in 0..usize::from(int.bits) {
-                let at = i * usize::from(int.bits) + b;
-                block[start + at / 8] |= (c >> b & 1) << (at % 8);
-            }
-        }
     }
 }
 
