@@ -50,7 +50,8 @@ fn frame_of_a_thousand_tensors(bencher: divan::Bencher<'_, '_>, height: f32) {
     let mut frame = || {
         let output = ctx.run_ui(input(), |ui| {
             let scale = Scale::of(values.iter().copied().flatten());
-            let matrix = Matrix { grid: &grid, values: &values, scale, formats: &formats, by_format: false, pinned: &pinned, changed: &changed, selection: &selection };
+            let matrix =
+                Matrix { grid: &grid, values: &values, scale, formats: &formats, by_format: false, pinned: &pinned, changed: &changed, selection: &selection };
             matrix.show(ui);
         });
         ctx.tessellate(output.shapes, 1.0)

@@ -2,6 +2,7 @@
 //! command line unpack it into the cache folder and open it from there like any other model.
 
 use anyhow::Context;
+use halftone_core::calibrate::TextSplit;
 use std::path::{Path, PathBuf};
 
 /// Text of the same kind as the demo model's, for calibration.
@@ -43,8 +44,8 @@ fn unpack_into(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// The texts that belong to the demo model: what calibrates it, and what was held out.
-pub fn text() -> halftone_core::calibrate::TextSplit {
-    let halftone_core::calibrate::TextSplit { calibration, search, hold_out: rest } = halftone_core::calibrate::TextSplit::new(CALIBRATION_TEXT);
-    halftone_core::calibrate::TextSplit { calibration, search: search + &rest, hold_out: HELD_OUT_TEXT.to_owned() }
+/// The texts that belong to the demo model: the calibration text cut in two, and what was held out.
+pub fn text() -> TextSplit {
+    let TextSplit { calibration, search, hold_out: rest } = TextSplit::new(CALIBRATION_TEXT);
+    TextSplit { calibration, search: search + &rest, hold_out: HELD_OUT_TEXT.to_owned() }
 }

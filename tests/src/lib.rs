@@ -3,4 +3,5 @@
 pub mod clients;
 pub mod models;
 pub mod stories15m;
+pub mod studio;
 pub mod tiny_model;

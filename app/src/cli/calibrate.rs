@@ -34,5 +34,9 @@ pub fn options(session: &Session, source: &Source, tokens: usize) -> Calibration
         (true, false) => config.hidden_size,
         (false, false) => 0,
     };
-    CalibrationOptions { tokens, gram_columns, ..CalibrationOptions::default() }
+    let sequence_length = match config.context_length {
+        0 => CalibrationOptions::default().sequence_length,
+        trained => trained.min(CalibrationOptions::default().sequence_length),
+    };
+    CalibrationOptions { tokens, sequence_length, gram_columns }
 }

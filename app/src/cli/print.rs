@@ -8,12 +8,13 @@ use serde::Serialize;
 
 /// Prints a value as JSON when asked, else as the text.
 pub fn result(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(value)?);
-    } else {
-        println!("{}", text().trim_end());
+    use std::io::Write as _;
+    let text = if json { serde_json::to_string_pretty(value)? } else { text().trim_end().to_owned() };
+    match writeln!(std::io::stdout(), "{text}") {
+        // Whoever reads us has seen enough (`| head`).
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
-    Ok(())
 }
 
 /// Tells an error: what failed, why, what to do.

@@ -22,13 +22,15 @@ const LAYOUT_KEY: &str = "layout";
 
 /// The studio.
 pub struct Studio {
-    pub(super) session: Session,
+    /// The opened model and what was made of it.
+    pub session: Session,
     pub(super) selection: Selection,
     pub(super) jobs: Jobs,
     pub(super) background: Background,
     pub(super) dialogs: Box<dyn Dialogs>,
     pub(super) messages: Messages,
-    pub(super) settings: Settings,
+    /// Remembered choices.
+    pub settings: Settings,
     pub(super) layout: Tree<Pane>,
     pub(super) panes: Panes,
     pub(super) chrome: Chrome,

@@ -5,7 +5,7 @@ use super::jobs::Wake;
 use super::settings::TextChoice;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use halftone_core::UserMessage;
-use halftone_core::calibrate::Calibration;
+use halftone_core::calibrate::{Calibration, TextSplit};
 use halftone_core::codec::Format;
 use halftone_core::compute::Capabilities;
 use halftone_core::eval::Comparison;
@@ -36,9 +36,18 @@ pub enum Task {
     /// Read texts.
     ReadText(TextUse, TextChoice),
     /// Cut sequences for the probe of the measurement.
-    Probe(Arc<Source>, Arc<str>),
+    Probe(Arc<Source>, Arc<TextSplit>),
     /// Look at one tensor, before and after.
-    Inspect { source: Arc<Source>, tensor: usize, format: Option<Format>, calibration: Option<Arc<Calibration>> },
+    Inspect {
+        /// The model.
+        source: Arc<Source>,
+        /// Catalog position.
+        tensor: usize,
+        /// What it will be stored as.
+        format: Option<Format>,
+        /// For the importance of columns.
+        calibration: Option<Arc<Calibration>>,
+    },
     /// Make a comparison readable.
     Read(Arc<Source>, Arc<Comparison>),
     /// Ask every writer.
@@ -56,7 +65,7 @@ pub enum Reply {
     /// Path of the demo model.
     Demo(Result<PathBuf, UserMessage>),
     /// A text.
-    Text(TextUse, Result<Arc<str>, UserMessage>),
+    Text(TextUse, Result<Arc<TextSplit>, UserMessage>),
     /// Sequences for the probe.
     Probe(Vec<Vec<u32>>),
     /// A looked-at tensor.

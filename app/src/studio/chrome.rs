@@ -99,7 +99,14 @@ fn menu(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
         ("File", vec![A::OpenFile, A::OpenFolder, A::OpenDemo, A::CloseModel, A::LoadRecipe, A::SaveRecipe, A::Export, A::Quit]),
         ("Edit", vec![A::Undo, A::Redo, A::SelectAll, A::ClearSelection, A::Pin, A::Unpin, A::HandBack]),
         ("Run", vec![A::Measure, A::Quantize, A::Compare, A::PauseJob, A::CancelJob]),
-        ("View", Pane::ALL.map(A::Show).into_iter().chain([A::ResetLayout, A::ZoomIn, A::ZoomOut, A::ZoomReset, A::ThemeLight, A::ThemeDark, A::ThemeSystem]).collect()),
+        (
+            "View",
+            Pane::ALL
+                .map(A::Show)
+                .into_iter()
+                .chain([A::ResetLayout, A::ZoomIn, A::ZoomOut, A::ZoomReset, A::ThemeLight, A::ThemeDark, A::ThemeSystem])
+                .collect(),
+        ),
     ];
     let button = Button::new(icon(i::ICON_MENU)).frame_when_inactive(false).min_size(vec2(26.0, 26.0));
     let (response, _) = egui::containers::menu::MenuButton::from_button(button).ui(ui, |ui| {
@@ -136,7 +143,13 @@ fn road(model: &ViewModel<'_>, layout: &Tree<Pane>, ui: &mut Ui, outbox: &mut Ou
         if at > 0 {
             ui.label(RichText::new("›").color(*tokens.faint));
         }
-        let ink = if Some(at) == next { *tokens.accent } else if done { *tokens.text } else { *tokens.dim };
+        let ink = if Some(at) == next {
+            *tokens.accent
+        } else if done {
+            *tokens.text
+        } else {
+            *tokens.dim
+        };
         let text = RichText::new(name).color(ink);
         let button = if done { Button::new((RichText::from(i::ICON_CHECK).size(BODY).color(*tokens.good), text)) } else { Button::new(text) };
         let response = ui.add(button.frame_when_inactive(false).selected(false));

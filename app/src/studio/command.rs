@@ -149,9 +149,9 @@ impl Action {
             Self::Pin => row("Pin", "Keep the selected tensors at their present format", i::ICON_PUSH_PIN, key(Key::P)),
             Self::Unpin => row("Unpin", "Let the solver choose for the selected tensors", i::ICON_KEEP_OFF, key(Key::U)),
             Self::HandBack => row("Hand back to the solver", "Unpin the selected tensors and solve again", i::ICON_AUTO_FIX_HIGH, key(Key::A)),
-            Self::Measure => row("Measure", "Run the calibration text, then measure every candidate format", i::ICON_SPEED, command(Key::M)),
-            Self::Quantize => row("Quantize", "Carry out the recipe", i::ICON_PLAY_ARROW, command(Key::R)),
-            Self::Compare => row("Compare", "Run both models over held-out text", i::ICON_COMPARE_ARROWS, command(Key::K)),
+            Self::Measure => row("Measure the model", "Run the calibration text, then measure every candidate format", i::ICON_SPEED, command(Key::M)),
+            Self::Quantize => row("Quantize the model", "Carry out the recipe", i::ICON_PLAY_ARROW, command(Key::R)),
+            Self::Compare => row("Compare the models", "Run both models over held-out text", i::ICON_COMPARE_ARROWS, command(Key::K)),
             Self::Export => row("Export…", "Write a file that other programs load", i::ICON_FILE_SAVE, command(Key::E)),
             Self::PauseJob => row("Pause or resume job", "Hold the running job, or let it go on", i::ICON_PAUSE, None),
             Self::CancelJob => row("Cancel job", "Stop the running job; finished tensors are kept", i::ICON_STOP, command(Key::Period)),
@@ -208,16 +208,8 @@ impl Action {
 }
 
 fn bits_spec(bits: u8) -> Spec {
-    const TEXT: [&str; 8] = [
-        "Set to 1 bit",
-        "Set to 2 bits",
-        "Set to 3 bits",
-        "Set to 4 bits",
-        "Set to 5 bits",
-        "Set to 6 bits",
-        "Set to 7 bits",
-        "Set to 8 bits",
-    ];
+    const TEXT: [&str; 8] =
+        ["Set to 1 bit", "Set to 2 bits", "Set to 3 bits", "Set to 4 bits", "Set to 5 bits", "Set to 6 bits", "Set to 7 bits", "Set to 8 bits"];
     const KEYS: [Key; 8] = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8];
     let at = usize::from(bits.clamp(1, 8) - 1);
     Spec {

@@ -108,9 +108,15 @@ impl Dialogs for Native {
 /// Answers every dialog at once with prepared paths.
 #[derive(Debug, Default)]
 pub struct Scripted {
-    /// What to answer.
-    pub replies: Vec<Picked>,
+    replies: Vec<Picked>,
     asked: Vec<Purpose>,
+}
+
+impl Scripted {
+    /// Answers with these; a purpose that is not among them is answered as a closed dialog.
+    pub fn new(replies: Vec<Picked>) -> Self {
+        Self { replies, asked: Vec::new() }
+    }
 }
 
 impl Dialogs for Scripted {
@@ -120,9 +126,6 @@ impl Dialogs for Scripted {
 
     fn answers(&mut self) -> Vec<Picked> {
         let asked = std::mem::take(&mut self.asked);
-        asked
-            .into_iter()
-            .map(|purpose| self.replies.iter().find(|(p, _)| *p == purpose).cloned().unwrap_or((purpose, Vec::new())))
-            .collect()
+        asked.into_iter().map(|purpose| self.replies.iter().find(|(p, _)| *p == purpose).cloned().unwrap_or((purpose, Vec::new()))).collect()
     }
 }

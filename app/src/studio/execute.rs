@@ -192,6 +192,7 @@ impl Studio {
         match root {
             Ok(root) => {
                 self.session.drop_derived();
+                self.session.quantized_bytes = self.session.allocation.plan.as_ref().map_or(0, |p| p.file_bytes);
                 // One folder for each recipe: running the same one again resumes.
                 let folder = root.join(recipe.hash().chars().take(16).collect::<String>());
                 let calibration = self.session.calibration.clone();
@@ -226,7 +227,11 @@ impl Studio {
 
     fn names(&self, tensors: &[usize]) -> Vec<String> {
         let source = self.session.source.as_ref();
-        tensors.iter().filter_map(|t| Some(source?.tensors.get(*t)?.name.clone())).filter(|n| self.session.table.as_ref().is_some_and(|t| t.row(n).is_some())).collect()
+        tensors
+            .iter()
+            .filter_map(|t| Some(source?.tensors.get(*t)?.name.clone()))
+            .filter(|n| self.session.table.as_ref().is_some_and(|t| t.row(n).is_some()))
+            .collect()
     }
 
     fn edit(&mut self, edit: Edit, now: f64) {
@@ -258,8 +263,7 @@ impl Studio {
     }
 
     fn paint_bits(&mut self, bits: u8, now: f64) {
-        let chosen: Vec<(usize, Format)> =
-            self.selected().into_iter().filter_map(|t| Some((t, format_for_bits(self.session.row(t)?, bits)?))).collect();
+        let chosen: Vec<(usize, Format)> = self.selected().into_iter().filter_map(|t| Some((t, format_for_bits(self.session.row(t)?, bits)?))).collect();
         let tensors: Vec<usize> = chosen.iter().map(|(t, _)| *t).collect();
         self.paint(&tensors, |t| chosen.iter().find(|(tensor, _)| *tensor == t).map(|(_, f)| *f), now);
     }

@@ -188,4 +188,3 @@ fn receive(job: &mut Job, event: JobEvent, news: &mut Vec<News>) {
         }
     }
 }
-

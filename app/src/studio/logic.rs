@@ -8,6 +8,7 @@ use super::jobs::News;
 use super::messages::Level;
 use super::session::{Measured, Session};
 use super::{figures, map_metric::MapMetric};
+use halftone_core::calibrate::TextSplit;
 use halftone_core::compute::DeviceChoice;
 use halftone_core::job::{JobKind, Product};
 use halftone_core::sensitivity::MeasureOptions;
@@ -74,9 +75,8 @@ impl Studio {
                 self.ask_verdicts();
             }
             Product::Comparison(comparison) => {
-                if let Some(plan) = &self.session.allocation.plan {
-                    self.session.measured.push(Measured { bytes: plan.file_bytes, kl: comparison.kl_mean, error: comparison.kl_error });
-                }
+                let bytes = self.session.quantized_bytes;
+                self.session.measured.push(Measured { bytes, kl: comparison.kl_mean, error: comparison.kl_error });
                 if let Some(source) = self.session.source.clone() {
                     self.background.ask(Task::Read(source, comparison.clone()));
                 }
@@ -118,7 +118,7 @@ impl Studio {
                 None
             }
             Reply::Text(TextUse::Compare, Ok(text)) => {
-                self.start_comparison(text);
+                self.start_comparison(&text);
                 None
             }
             Reply::Probe(probe) => {
@@ -162,16 +162,18 @@ impl Studio {
         self.jobs.start(JobKind::Measure { source, calibration: self.session.calibration.clone(), options }, self.settings.device.clone());
     }
 
-    fn start_calibration(&mut self, text: Arc<str>) {
+    fn start_calibration(&mut self, text: Arc<TextSplit>) {
         let Some(source) = self.session.source.clone() else { return };
         self.session.text = Some(text.clone());
         let options = self.settings.calibration.clone();
+        let text = Arc::from(text.calibration.as_str());
         self.jobs.start(JobKind::Calibrate { source, text, options }, self.settings.device.clone());
     }
 
-    fn start_comparison(&mut self, text: Arc<str>) {
+    fn start_comparison(&mut self, text: &TextSplit) {
         let (Some(source), Some(artifact)) = (self.session.source.clone(), self.session.artifact.clone()) else { return };
         let options = self.settings.compare;
+        let text = Arc::from(text.hold_out.as_str());
         self.jobs.start(JobKind::Compare { source, artifact, text, options }, self.settings.device.clone());
     }
 

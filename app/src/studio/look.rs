@@ -2,10 +2,10 @@
 
 use super::background::TextUse;
 use super::settings::TextChoice;
-use halftone_core::calibrate::{Calibration, read_texts, sequences};
+use halftone_core::calibrate::{Calibration, TextSplit, read_texts, sequences};
 use halftone_core::codec::Format;
 use halftone_core::error::{Error, Result};
-use halftone_core::eval::Comparison;
+use halftone_core::eval::{Comparison, histogram_pair};
 use halftone_core::export::{ExportFormat, writer};
 use halftone_core::numeric::metric::{quantile, relative_error};
 use halftone_core::recipe::Recipe;
@@ -51,15 +51,6 @@ pub struct TensorReport {
     pub difference: Vec<f32>,
 }
 
-fn bins(values: &[f32], absmax: f32) -> Vec<u64> {
-    let mut counts = vec![0; BINS];
-    let scale = BINS as f32 / (2.0 * absmax.max(f32::MIN_POSITIVE));
-    for value in values.iter().filter(|v| v.is_finite()) {
-        counts[(((value + absmax) * scale) as usize).min(BINS - 1)] += 1;
-    }
-    counts
-}
-
 /// Looks at a tensor: its weights, and what a format makes of them.
 ///
 /// # Errors
@@ -74,7 +65,7 @@ pub fn inspect(source: &Source, tensor: usize, format: Option<Format>, calibrati
     for (row, out) in rows.iter().zip(weights.chunks_mut(columns)) {
         view.rows_into(*row, out)?;
     }
-    let absmax = weights.iter().filter(|v| v.is_finite()).fold(0.0f32, |m, v| m.max(v.abs()));
+    let (absmax, alone) = histogram_pair(&weights, &[], BINS);
     let importance = calibration.and_then(|c| c.importance(&entry.name)).filter(|i| i.len() == columns);
     let activations = importance.as_deref().unwrap_or_default().iter().map(|mean_square| mean_square.sqrt()).collect();
     let mut report = TensorReport {
@@ -83,7 +74,7 @@ pub fn inspect(source: &Source, tensor: usize, format: Option<Format>, calibrati
         format,
         sampled: weights.len(),
         absmax,
-        before: bins(&weights, absmax),
+        before: alone.before,
         after: Vec::new(),
         levels: Vec::new(),
         relative_error: None,
@@ -98,7 +89,10 @@ pub fn inspect(source: &Source, tensor: usize, format: Option<Format>, calibrati
     let encoded = stored.encode(&weights, columns, importance.as_deref())?;
     let mut after = vec![0.0; weights.len()];
     stored.decode(&encoded, &mut after);
-    report.after = bins(&after, absmax);
+    let (absmax, pair) = histogram_pair(&weights, &after, BINS);
+    report.absmax = absmax;
+    report.before = pair.before;
+    report.after = pair.after;
     report.relative_error = Some(relative_error(&weights, &after));
     report.zeros = Some(after.iter().filter(|v| **v == 0.0).count() as f64 / after.len().max(1) as f64);
     report.levels = levels(&after, stored.block_columns());
@@ -186,24 +180,22 @@ pub fn verdicts(source: &Source, recipe: &Recipe) -> Vec<Verdict> {
     ExportFormat::ALL.into_iter().map(ask).collect()
 }
 
-/// Reads the chosen text.
+/// Reads the chosen text and parts it by purpose. Files chosen for comparison are held out whole.
 ///
 /// # Errors
 /// `Io`, `Input`.
-pub fn read_text(purpose: TextUse, choice: &TextChoice) -> Result<Arc<str>> {
-    match choice {
-        TextChoice::Files(paths) => read_texts(paths).map(Arc::from),
-        _ => Ok(Arc::from(match purpose {
-            TextUse::Calibrate => crate::demo::CALIBRATION_TEXT,
-            TextUse::Compare => crate::demo::HELD_OUT_TEXT,
-        })),
-    }
+pub fn read_text(purpose: TextUse, choice: &TextChoice) -> Result<Arc<TextSplit>> {
+    let split = match (purpose, choice) {
+        (TextUse::Calibrate, TextChoice::Files(paths)) => TextSplit::new(&read_texts(paths)?),
+        (TextUse::Compare, TextChoice::Files(paths)) => TextSplit { calibration: String::new(), search: String::new(), hold_out: read_texts(paths)? },
+        _ => crate::demo::text(),
+    };
+    Ok(Arc::new(split))
 }
 
-/// Some short sequences from the end of the calibration text, for the gains of the predicted KL.
-pub fn probe_sequences(source: &Source, text: &str) -> Vec<Vec<u32>> {
+/// Sequences for the gains of the predicted KL, from the part of the text that calibration does not see.
+pub fn probe_sequences(source: &Source, text: &TextSplit) -> Vec<Vec<u32>> {
     const LENGTH: usize = 128;
     const COUNT: usize = 4;
-    let cut = source.tokenizer().and_then(|tokenizer| sequences(&tokenizer, text, LENGTH, None));
-    cut.map(|all| all.into_iter().rev().take(COUNT).collect()).unwrap_or_default()
+    source.tokenizer().and_then(|tokenizer| sequences(&tokenizer, &text.search, LENGTH, Some(COUNT))).unwrap_or_default()
 }

@@ -48,7 +48,8 @@ pub struct StudioOptions {
 /// # Errors
 /// When there is no display or no way to draw on it.
 pub fn run(options: StudioOptions) -> anyhow::Result<()> {
-    let viewport = egui::ViewportBuilder::default().with_title("Halftone").with_app_id("halftone").with_inner_size([1280.0, 800.0]).with_min_inner_size([960.0, 600.0]);
+    let viewport =
+        egui::ViewportBuilder::default().with_title("Halftone").with_app_id("halftone").with_inner_size([1280.0, 800.0]).with_min_inner_size([960.0, 600.0]);
     let native = eframe::NativeOptions { viewport, renderer: eframe::Renderer::Wgpu, ..Default::default() };
     let create = move |cc: &eframe::CreationContext<'_>| {
         let dialogs = dialogs::Native::new(app::wake_of(&cc.egui_ctx));

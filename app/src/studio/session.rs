@@ -5,7 +5,7 @@ use super::allocation::Allocation;
 use super::background::{Reading, Verdict};
 use super::grid::Grid;
 use super::map_metric::MapMetric;
-use halftone_core::calibrate::Calibration;
+use halftone_core::calibrate::{Calibration, TextSplit};
 use halftone_core::eval::Comparison;
 use halftone_core::export::{ExportFormat, Exported};
 use halftone_core::job::Artifact;
@@ -38,7 +38,7 @@ pub struct Session {
     /// Statistics by catalog position, as they come in.
     pub statistics: Vec<Option<Arc<Statistics>>>,
     /// The calibration text, kept for the probe of the measurement.
-    pub text: Option<Arc<str>>,
+    pub text: Option<Arc<TextSplit>>,
     /// What the text did to the activations.
     pub calibration: Option<Arc<Calibration>>,
     /// The table.
@@ -52,6 +52,8 @@ pub struct Session {
     pub map_values: Vec<Option<f64>>,
     /// What was quantized.
     pub artifact: Option<Arc<Artifact>>,
+    /// File bytes of the plan that was carried out.
+    pub quantized_bytes: u64,
     /// Before against after.
     pub comparison: Option<Arc<Comparison>>,
     /// The comparison made readable.
@@ -110,6 +112,11 @@ impl Session {
         self.comparison = None;
         self.reading = None;
         self.exported = None;
+    }
+
+    /// Whether the recipe was edited since it was carried out.
+    pub fn stale(&self) -> bool {
+        self.artifact.as_ref().is_some_and(|a| a.recipe.tensors != self.allocation.recipe().tensors)
     }
 
     /// The metric of the map: the chosen one, else the best there is.

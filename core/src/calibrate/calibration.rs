@@ -1,10 +1,13 @@
 //! What a model does to its activations on a text: sums that can be merged.
 
-use crate::error::Result;
-use crate::job::JobContext;
+use super::collect::Collector;
+use super::{sequences, text_hash};
+use crate::error::{Error, Result};
+use crate::job::{JobContext, Stage};
+use crate::model::{Transformer, Weights};
+use crate::report::NoticeKind;
 use crate::source::Source;
 use indexmap::IndexMap;
-use std::path::Path;
 
 /// How much text, and what to keep.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -61,35 +64,109 @@ impl Calibration {
         Some(input.sum_squares.iter().map(|s| s / input.tokens.max(1) as f32).collect())
     }
 
-    /// blake3 over everything that was measured; part of every cache key right of here.
+    /// blake3 over everything that was measured; part of every cache key right of here. Reads all sums: keep it rather than ask again.
     pub fn hash(&self) -> String {
-        todo!("calibrate room")
-    }
-
-    /// Saves as a safetensors file; an imatrix GGUF of the same name is written beside it.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let _ = path;
-        todo!("calibrate room")
-    }
-
-    /// Loads what [`Self::save`] wrote.
-    ///
-    /// # Errors
-    /// `Io`, `Malformed`.
-    pub fn load(path: &Path) -> Result<Self> {
-        let _ = path;
-        todo!("calibrate room")
+        let mut hasher = blake3::Hasher::new();
+        let options = &self.options;
+        let head = (&self.model, &self.text, options.tokens, options.sequence_length, options.gram_columns, &self.tensors);
+        // Strings and integers always serialise; Debug spells them as well.
+        hasher.update(format!("{head:?}").as_bytes());
+        for (key, input) in &self.inputs {
+            hasher.update(format!("{key:?} {} {} {}", input.tokens, input.sum_squares.len(), input.gram.is_some()).as_bytes());
+            hasher.update(bytemuck::cast_slice(&input.sum_squares));
+            hasher.update(bytemuck::cast_slice(input.gram.as_deref().unwrap_or_default()));
+        }
+        hasher.finalize().to_hex().to_string()
     }
 }
 
-/// Runs the model over the text and collects the statistics of every linear's input.
+/// Runs the model over the text and collects the statistics of every linear's input. In memory at a time: the weights of one block, the
+/// residual stream of all tokens, and the sums.
 ///
 /// # Errors
 /// `Unsupported` for an architecture without forward, `Input` for too little text, `Cancelled`.
 pub fn calibrate(source: &Source, text: &str, options: &CalibrationOptions, cx: &JobContext) -> Result<Calibration> {
-    let _ = (source, text, options, cx);
-    todo!("calibrate room")
+    let length = options.sequence_length;
+    let count = options.tokens.checked_div(length).unwrap_or(0);
+    if count == 0 {
+        return Err(Error::Input(format!("{} tokens are not one sequence of {length}", options.tokens)));
+    }
+    cx.progress(Stage::Tokenize, 0, 1);
+    let sequences = sequences(&*source.tokenizer()?, text, length, Some(count))?;
+    cx.progress(Stage::Tokenize, 1, 1);
+    if sequences.len() < count {
+        let text = format!("the text has only {} of the {} tokens to calibrate with", sequences.len() * length, count * length);
+        cx.reporter.notice(None, NoticeKind::Other { text });
+    }
+    if (1..length).contains(&source.config.context_length) {
+        let text = format!("sequences of {length} tokens are longer than the {} the model was trained for", source.config.context_length);
+        cx.reporter.notice(None, NoticeKind::Other { text });
+    }
+    let (inputs, tensors) = collect(source, &sequences, options.gram_columns, cx)?;
+    Ok(Calibration { model: source.fingerprint.clone(), text: text_hash(text), options: options.clone(), inputs, tensors })
+}
+
+/// The statistics of every linear's input over these sequences, and which tensor reads which input.
+fn collect(
+    weights: &dyn Weights,
+    sequences: &[Vec<u32>],
+    gram_columns: usize,
+    cx: &JobContext,
+) -> Result<(IndexMap<String, InputStatistics>, IndexMap<String, String>)> {
+    let transformer = Transformer::new(weights)?;
+    let total = transformer.blocks() as u64 + 1;
+    let mut collector = Collector::new(gram_columns, &cx.reporter);
+    let mut hidden = transformer.embed(sequences)?;
+    for index in 0..transformer.blocks() {
+        cx.progress(Stage::Calibrate, index as u64, total);
+        hidden = transformer.block(index)?.forward(&hidden, Some(&mut collector), cx)?;
+    }
+    cx.progress(Stage::Calibrate, total - 1, total);
+    transformer.show_head_input(&transformer.final_norm(&hidden)?, &mut collector)?;
+    cx.progress(Stage::Calibrate, total, total);
+    Ok(collector.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::random::RandomLlama;
+    use crate::model::with_values;
+    use crate::source::RopeLayout;
+    use candle_core::Tensor;
+
+    #[test]
+    fn every_weight_matrix_gets_an_input_of_its_width_and_the_sums_are_of_that_input() {
+        let model = RandomLlama::new(11, RopeLayout::Half, false);
+        let sequences = model.sequences(&[16, 16, 16]);
+        let (inputs, tensors) = collect(&model, &sequences, 100, &JobContext::silent()).unwrap();
+        for (name, (_, shape)) in model.tensors.iter().filter(|(name, (_, shape))| shape.len() == 2 && *name != "token_embd.weight") {
+            let input = &inputs[&tensors[name]];
+            assert_eq!((input.sum_squares.len(), input.tokens), (shape[1], 48), "{name}");
+        }
+        // The head's input is what `hidden` returns.
+        let hidden = Transformer::new(&model).unwrap().hidden(&sequences, None, &JobContext::silent()).unwrap();
+        let all = with_values(&Tensor::cat(&hidden, 0).unwrap(), |x| Ok(x.to_vec())).unwrap();
+        let first: f64 = all.chunks(24).map(|row| f64::from(row[0]).powi(2)).sum();
+        assert!((f64::from(inputs["output.weight"].sum_squares[0]) / first - 1.0).abs() < 1e-5, "Σx² of the head's first channel");
+    }
+
+    #[test]
+    fn weights_with_nan_are_told_and_the_job_goes_on() {
+        let mut model = RandomLlama::new(12, RopeLayout::Half, true);
+        model.tensors["blk.1.ffn_up.weight"].0[5 * 24] = f32::NAN;
+        let cx = JobContext::silent();
+        let (inputs, tensors) = collect(&model, &model.sequences(&[16]), 100, &cx).unwrap();
+        assert!(inputs.contains_key("blk.1.ffn_gate.weight") && !tensors.contains_key("blk.1.ffn_down.weight"), "up to the bad tensor");
+        let notices: Vec<String> = cx.reporter.notices().iter().map(ToString::to_string).collect();
+        assert!(notices[0].starts_with("blk.1.ffn_down.weight: channel 5"), "{notices:?}");
+    }
+
+    #[test]
+    fn a_cancelled_calibration_stops() {
+        let model = RandomLlama::new(13, RopeLayout::Half, true);
+        let cx = JobContext::silent();
+        cx.cancel.cancel();
+        assert!(matches!(collect(&model, &model.sequences(&[16]), 0, &cx), Err(Error::Cancelled)), "before the first block");
+    }
 }

@@ -1,11 +1,16 @@
 //! Text → tokens → block-by-block forward → Σx² and H = XᵀX of every linear's input.
+//!
+//! Linears that read the same input (q, k, v; gate, up) share its sums. Sums are in a fixed order: the same text gives the same bits
+//! whatever the thread count. Absent on purpose: gradients; sensitivity measures what it needs of them.
 
 mod calibration;
+mod collect;
+mod file;
 mod imatrix;
 mod split;
 mod text;
 
 pub use calibration::{Calibration, CalibrationOptions, InputStatistics, calibrate};
-pub use split::{TextSplit, text_hash};
 pub use imatrix::{read_imatrix, write_imatrix};
+pub use split::{TextSplit, text_hash};
 pub use text::{read_texts, sequences};

@@ -1,24 +1,101 @@
 //! Reading text and cutting its tokens into sequences.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::Tokenizer;
 use std::path::PathBuf;
+
+/// Bytes of text that are tokenized for each token asked for, at first; English has about four to five a token.
+const BYTES_PER_TOKEN: usize = 8;
+/// Tokens before a cut through the text that may differ from those of the whole text.
+const CUT_MARGIN: usize = 32;
 
 /// The texts of some files, one after the other. Plain UTF-8; invalid bytes are replaced.
 ///
 /// # Errors
 /// `Io`; `Input` when there is no text in them.
 pub fn read_texts(paths: &[PathBuf]) -> Result<String> {
-    let _ = paths;
-    todo!("calibrate room")
+    let mut text = String::new();
+    for path in paths {
+        let bytes = std::fs::read(path).map_err(Error::io("read the text", path))?;
+        text.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    if text.trim().is_empty() {
+        return Err(Error::Input(format!("there is no text in {} files", paths.len())));
+    }
+    Ok(text)
 }
 
-/// The first `count` whole sequences of `length` tokens (all of them when `count` is `None`); as llama.cpp does, each sequence's first
-/// token is replaced by BOS when the model has one.
+/// The first `count` whole sequences of `length` tokens (all of them when `count` is `None`, fewer when the text is short); the tail is
+/// dropped. As llama.cpp does, special tokens in the text are plain text, and each sequence's first token is replaced by BOS when the
+/// model has one.
 ///
 /// # Errors
 /// `Input` when the text gives not even one sequence.
 pub fn sequences(tokenizer: &Tokenizer, text: &str, length: usize, count: Option<usize>) -> Result<Vec<Vec<u32>>> {
-    let _ = (tokenizer, text, length, count);
-    todo!("calibrate room")
+    if length == 0 {
+        return Err(Error::Input("sequences of no tokens were asked for".to_owned()));
+    }
+    let bos = tokenizer.bos();
+    let mut tokens: Vec<u32> = bos.into_iter().collect();
+    tokens.extend(first_tokens(tokenizer, text, count.map(|c| c.saturating_mul(length)))?);
+    let mut sequences: Vec<Vec<u32>> = tokens.chunks_exact(length).take(count.unwrap_or(usize::MAX)).map(<[u32]>::to_vec).collect();
+    if sequences.is_empty() {
+        return Err(Error::Input(format!("the text has {} tokens; one sequence needs {length}", tokens.len())));
+    }
+    if let Some(bos) = bos {
+        for sequence in &mut sequences {
+            sequence[0] = bos;
+        }
+    }
+    Ok(sequences)
+}
+
+/// The first `wanted` tokens of a text, and perhaps more. Tokenizers work from left to right, so that a prefix is enough: only the
+/// tokens around its cut can differ, and those are not used.
+fn first_tokens(tokenizer: &Tokenizer, text: &str, wanted: Option<usize>) -> Result<Vec<u32>> {
+    let Some(wanted) = wanted else { return tokenizer.encode(text, false) };
+    let mut bytes = wanted.saturating_mul(BYTES_PER_TOKEN).max(4096);
+    loop {
+        let end = line_end(text, bytes);
+        let tokens = tokenizer.encode(&text[..end], false)?;
+        if end == text.len() || tokens.len() >= wanted.saturating_add(CUT_MARGIN) {
+            return Ok(tokens);
+        }
+        bytes = bytes.saturating_mul(2);
+    }
+}
+
+/// The end of the first line that ends at or after this byte.
+fn line_end(text: &str, bytes: usize) -> usize {
+    if bytes >= text.len() {
+        return text.len();
+    }
+    let from = text.ceil_char_boundary(bytes);
+    text[from..].find('\n').map_or(text.len(), |at| from + at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_end_is_behind_the_next_newline_or_at_the_end() {
+        let text = "one é\ntwo\nthree";
+        assert_eq!(line_end(text, 0), 7, "first line");
+        assert_eq!(line_end(text, 5), 7, "inside a character");
+        assert_eq!(line_end(text, 7), 11, "second line");
+        assert_eq!(line_end(text, 11), text.len(), "no newline left");
+        assert_eq!(line_end(text, 100), text.len(), "beyond");
+    }
+
+    #[test]
+    fn files_without_text_are_refused_and_bad_bytes_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (empty, bad) = (folder.path().join("empty"), folder.path().join("bad"));
+        std::fs::write(&empty, " \n").unwrap();
+        std::fs::write(&bad, b"caf\xe9").unwrap();
+        assert!(matches!(read_texts(std::slice::from_ref(&empty)), Err(Error::Input(_))), "blank");
+        assert_eq!(read_texts(&[empty, bad]).unwrap(), " \ncaf\u{fffd}", "in order, lossy");
+        assert!(matches!(read_texts(&[folder.path().join("none")]), Err(Error::Io { .. })), "missing file");
+    }
 }

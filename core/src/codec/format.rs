@@ -228,3 +228,50 @@ impl TryFrom<String> for Format {
         text.parse()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_round_to_even_saturate_and_drop_what_is_not_finite() {
+        let row = [1.000_488_3, 1.001_464_8, 1e9, -1e9, f32::NAN, f32::INFINITY];
+        let mut values = [0.0f32; 6];
+        Format::F16.decode(&Format::F16.encode(&row, 6, None).expect("encode"), &mut values);
+        assert_eq!(values, [1.0, 1.001_953_1, 65504.0, -65504.0, 0.0, 0.0], "F16");
+        let row = [1.003_906_3, 1.011_718_8, f32::NAN];
+        Format::Bf16.decode(&Format::Bf16.encode(&row, 3, None).expect("encode"), &mut values[..3]);
+        assert_eq!(values[..3], [1.0, 1.015_625, 0.0], "BF16");
+    }
+
+    #[test]
+    fn f32_copies_every_bit() {
+        let row = [f32::NAN, -0.0, f32::NEG_INFINITY, 1e-40];
+        let mut values = [0.0f32; 4];
+        Format::F32.decode(&Format::F32.encode(&row, 4, None).expect("encode"), &mut values);
+        assert_eq!(values.map(f32::to_bits), row.map(f32::to_bits), "bits");
+    }
+
+    #[test]
+    fn bytes_do_not_depend_on_the_number_of_threads() {
+        let weights: Vec<f32> = (0..512 * 512).map(|i| ((i * 7919) % 1013) as f32 / 1013.0 - 0.5).collect();
+        for format in ["Q4_0", "Q4_K", "INT4-g64", "INT3-g128-asym"] {
+            let format: Format = format.parse().expect("a known format");
+            let encode = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+                pool.install(|| format.encode(&weights, 512, None)).expect("encode")
+            };
+            assert_eq!(encode(1), encode(3), "{format}");
+        }
+    }
+
+    #[test]
+    fn encode_refuses_what_does_not_fit() {
+        let format = Format::Ggml(GgmlType::Q4_K);
+        assert!(matches!(format.encode(&[0.0; 576], 576, None), Err(Error::Mismatch { .. })), "rows of 576 in blocks of 256");
+        assert!(matches!(format.encode(&[0.0; 300], 256, None), Err(Error::Mismatch { .. })), "half a row");
+        assert!(matches!(format.encode(&[0.0; 256], 256, Some(&[1.0; 255])), Err(Error::Mismatch { .. })), "too few importances");
+        assert!(matches!(Format::Ggml(GgmlType::IQ1_S).encode(&[0.0; 256], 256, None), Err(Error::Unsupported { .. })), "no encoder");
+        assert!(matches!(Format::F16.encode(&[], 0, None), Err(Error::Mismatch { .. })), "rows of nothing");
+    }
+}

@@ -13,6 +13,8 @@ mod levels;
 mod scale_search;
 mod super_block;
 mod ternary;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -39,11 +39,19 @@ impl pulp::NullaryFnOnce for Row<'_> {
             let (scale, zero) = fit(self.format, &x, &w);
             let (inverse, top) = (reciprocal(scale), f32::from(self.format.top()));
             for (code, &x) in self.codes[i * group..].iter_mut().zip(&x) {
-                *code = (round((x * inverse).clamp(-zero, top - zero)) + zero) as u8;
+                *code = (level(x * inverse, zero, top) + zero) as u8;
             }
             (self.scales[i], self.zeros[i]) = (scale, zero as u8);
         }
     }
+}
+
+/// The level q − z nearest to `v`. (`f32::clamp` would check its bounds, which keeps the loops from becoming vector code.)
+#[inline(always)]
+fn level(v: f32, zero: f32, top: f32) -> f32 {
+    let (low, high) = (-zero, top - zero);
+    let v = if v > low { v } else { low };
+    round(if v < high { v } else { high })
 }
 
 /// Sixteen pairs of a scale and a zero point.
@@ -60,7 +68,7 @@ impl Candidates {
         let (mut xv, mut vv) = ([0.0; LANES], [0.0; LANES]);
         for (&x, &w) in x.iter().zip(w) {
             for c in 0..LANES {
-                let v = round((x * inverse[c]).clamp(-self.zero[c], top - self.zero[c]));
+                let v = level(x * inverse[c], self.zero[c], top);
                 xv[c] += w * x * v;
                 vv[c] += w * v * v;
             }
@@ -76,7 +84,7 @@ impl Candidates {
         let mut error = [0.0; LANES];
         for (&x, &w) in x.iter().zip(w) {
             for c in 0..LANES {
-                let r = x - self.scale[c] * round((x * inverse[c]).clamp(-self.zero[c], top - self.zero[c]));
+                let r = x - self.scale[c] * level(x * inverse[c], self.zero[c], top);
                 error[c] += w * (r * r);
             }
         }
@@ -96,41 +104,54 @@ fn fit(format: IntFormat, x: &[f32], w: &[f32]) -> (f32, f32) {
     if low.abs().max(high) < TINY {
         return (0.0, middle);
     }
-    // Shares of the range that are kept: few levels are worth much clipping.
-    let least = 1.0 - 1.5 / (top + 1.0).sqrt();
-    let plain_zero = |low: f32, scale: f32| round((-low * reciprocal(scale)).clamp(0.0, top));
+    let (batches, plain) = starts(format, low, high);
     let mut best = (f32::INFINITY, 0.0, middle);
-    let mut attempt = |mut tried: Candidates| {
-        let _ = tried.refit(x, w, top);
-        let losses = tried.refit(x, w, top);
+    for mut tried in batches {
+        let mut losses = [0.0; LANES];
+        for _ in 0..2 {
+            losses = tried.refit(x, w, top);
+        }
         let c = smallest(&losses);
         if losses[c] < best.0 {
             best = (losses[c], tried.scale[c], tried.zero[c]);
         }
-    };
-    let plain = if format.symmetric {
-        for share in [spread(least, 0.5 + 0.5 * least), spread(0.5 + 0.5 * least, 1.06)] {
-            for widest in [low.abs() / middle, high / (middle - 1.0)] {
-                attempt(Candidates { scale: share.map(|share| share * widest), zero: [middle; LANES] });
-            }
-        }
-        [(to_half(low.abs().max(high) / middle), middle), (to_half((low.abs() / middle).max(high / (middle - 1.0))), middle)]
-    } else {
-        let shares = spread(least, 1.02);
-        for offset in 0..4 {
-            // All pairs of 8 shares below and above, in four batches.
-            let share = |i: usize| shares[2 * i + 1];
-            let (lows, highs) = (|c: usize| low * share(2 * offset + c / 8), |c: usize| high * share(c % 8));
-            let scale: Lanes = std::array::from_fn(|c| (highs(c) - lows(c)) / top);
-            attempt(Candidates { scale, zero: std::array::from_fn(|c| plain_zero(lows(c), scale[c])) });
-        }
-        let scale = to_half((high - low) / top);
-        [(scale, plain_zero(low, scale)), (scale, plain_zero(low, scale))]
-    };
+    }
     let step = 0.03 / (top + 1.0).sqrt();
     let scale = std::array::from_fn(|c| if c < 2 { plain[c].0 } else { to_half(best.1 * (1.0 + step * (c as f32 - 9.0))) });
     let zero = std::array::from_fn(|c| if c < 2 { plain[c].1 } else { best.2 });
     let measured = Candidates { scale, zero };
     let c = smallest(&measured.errors(x, w, top));
     (measured.scale[c], measured.zero[c])
+}
+
+/// What a search starts from: 64 ways of cutting the range `low ..= high`, and the two plain grids.
+#[inline(always)]
+fn starts(format: IntFormat, low: f32, high: f32) -> ([Candidates; 4], [(f32, f32); 2]) {
+    let (top, middle) = (f32::from(format.top()), f32::from(format.middle()));
+    // Shares of the range that are kept: few levels are worth much clipping.
+    let least = 1.0 - 1.5 / (top + 1.0).sqrt();
+    if format.symmetric {
+        let half = 0.5 + 0.5 * least;
+        let (below, above) = (-low / middle, high / (middle - 1.0));
+        let start = |share: Lanes, widest: f32| Candidates { scale: share.map(|share| share * widest), zero: [middle; LANES] };
+        let (narrow, wide) = (spread(least, half), spread(half, 1.06));
+        let plain = [(to_half((-low).max(high) / middle), middle), (to_half(below.max(above)), middle)];
+        ([start(narrow, below), start(wide, below), start(narrow, above), start(wide, above)], plain)
+    } else {
+        // All pairs of 8 shares below and above.
+        let shares = spread(least, 1.02);
+        let batches = std::array::from_fn(|batch| {
+            let lows: Lanes = std::array::from_fn(|c| low * shares[2 * (2 * batch + c / 8) + 1]);
+            let scale = std::array::from_fn(|c| (high * shares[2 * (c % 8) + 1] - lows[c]) / top);
+            Candidates { scale, zero: std::array::from_fn(|c| zero_point(lows[c], scale[c], top)) }
+        });
+        let scale = to_half((high - low) / top);
+        (batches, [(scale, zero_point(low, scale, top)); 2])
+    }
+}
+
+/// The code that stands for 0 when code 0 stands for `low`.
+#[inline(always)]
+fn zero_point(low: f32, scale: f32, top: f32) -> f32 {
+    round((-low * reciprocal(scale)).clamp(0.0, top))
 }

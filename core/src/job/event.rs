@@ -31,8 +31,7 @@ pub enum Stage {
     Measure,
     Probe,
     Quantize,
-    CompareBefore,
-    CompareAfter,
+    Compare,
     Export,
     Verify,
 }
@@ -48,8 +47,7 @@ impl Stage {
             Self::Measure => "Measuring candidates",
             Self::Probe => "Probing sensitivity",
             Self::Quantize => "Quantizing",
-            Self::CompareBefore => "Running the original",
-            Self::CompareAfter => "Running the quantized model",
+            Self::Compare => "Running both models",
             Self::Export => "Writing",
             Self::Verify => "Checking the file",
         }
@@ -59,7 +57,7 @@ impl Stage {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Statistics | Self::Quantize | Self::Export | Self::Verify => "B",
-            Self::Calibrate | Self::Probe | Self::CompareBefore | Self::CompareAfter => "block",
+            Self::Calibrate | Self::Probe | Self::Compare => "block",
             Self::Measure => "tensor",
             Self::Open | Self::Tokenize => "",
         }

@@ -244,3 +244,146 @@ fn powers(matrix: &[f32], columns: usize, importance: Option<&[f32]>) -> Powers 
         .collect();
     chunks.iter().fold(Powers { plain: 0.0, weighted: 0.0 }, |sum, c| Powers { plain: sum.plain + c.plain, weighted: sum.weighted + c.weighted })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibrate::CalibrationOptions;
+    use crate::codec::GgmlType as T;
+    use crate::report::{Notice, Reporter};
+    use crate::sensitivity::Metric;
+    use rand::{Rng as _, SeedableRng as _};
+
+    const COLUMNS: usize = 64;
+
+    fn random(count: usize, seed: u64) -> Vec<f32> {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        (0..count).map(|_| rng.random_range(-1.0f32..1.0)).collect()
+    }
+
+    /// A model of two linears of 24 × 64 and a norm, as safetensors.
+    fn model(first: &[f32]) -> (tempfile::TempDir, Source) {
+        let second = random(24 * COLUMNS, 2);
+        let norm = [1.0f32; COLUMNS];
+        let view = |values: &'static [f32], shape| safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytemuck::cast_slice(values));
+        let leak = |values: &[f32]| -> &'static [f32] { values.to_vec().leak() };
+        let tensors = [
+            ("first.weight", view(leak(first), vec![24, COLUMNS]).unwrap()),
+            ("second.weight", view(leak(&second), vec![24, COLUMNS]).unwrap()),
+            ("norm.weight", view(leak(&norm), vec![COLUMNS]).unwrap()),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        std::fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+        let source = crate::source::open(&path, &Reporter::default()).unwrap();
+        (folder, source)
+    }
+
+    /// Statistics of 100 random inputs of the first linear, whose columns differ in size.
+    fn calibration(model: &str) -> Calibration {
+        let inputs: Vec<f32> = random(100 * COLUMNS, 3).iter().enumerate().map(|(i, x)| x * (1.0 + (i % COLUMNS) as f32)).collect();
+        let mut gram = vec![0.0f32; COLUMNS * COLUMNS];
+        for x in inputs.chunks(COLUMNS) {
+            for (i, j) in (0..COLUMNS).flat_map(|i| (0..COLUMNS).map(move |j| (i, j))) {
+                gram[i * COLUMNS + j] += x[i] * x[j];
+            }
+        }
+        let sum_squares = (0..COLUMNS).map(|i| gram[i * COLUMNS + i]).collect();
+        let statistics = InputStatistics { tokens: 100, sum_squares, gram: Some(gram) };
+        Calibration {
+            model: model.to_owned(),
+            text: String::new(),
+            options: CalibrationOptions::default(),
+            inputs: [("first.weight".to_owned(), statistics)].into(),
+            tensors: [("first.weight".to_owned(), "first.weight".to_owned())].into(),
+        }
+    }
+
+    fn options(formats: &[T]) -> MeasureOptions {
+        MeasureOptions { formats: formats.iter().copied().map(Format::Ggml).collect(), ..MeasureOptions::default() }
+    }
+
+    #[test]
+    fn the_cells_are_the_formulas_computed_by_hand() {
+        let weights = random(24 * COLUMNS, 1);
+        let (_folder, source) = model(&weights);
+        let calibration = calibration(&source.fingerprint);
+        let cx = JobContext::silent();
+        let table = measure(&source, Some(&calibration), &options(&[T::Q8_0, T::Q4_0]), &cx).unwrap();
+        assert_eq!(table.rows.len(), 2, "the norm has no row");
+        let row = table.row("first.weight").unwrap();
+        let importance = calibration.importance("first.weight").unwrap();
+        let gram = calibration.of("first.weight").unwrap().gram.as_deref().unwrap();
+        let quadratic = |matrix: &[f32]| -> f64 {
+            let rows = matrix.chunks(COLUMNS);
+            let pairs = |m: &[f32]| (0..COLUMNS * COLUMNS).map(|k| f64::from(m[k / COLUMNS]) * f64::from(gram[k]) * f64::from(m[k % COLUMNS])).sum::<f64>();
+            rows.map(pairs).sum()
+        };
+        let diagonal = |matrix: &[f32]| -> f64 { matrix.iter().enumerate().map(|(i, m)| f64::from(m * m * importance[i % COLUMNS])).sum() };
+        for (cell, format) in row.cells.iter().zip([T::Q4_0, T::Q8_0].map(Format::Ggml)) {
+            assert_eq!((cell.format, cell.stored_as, cell.bytes), (format, format, format.tensor_bytes(24, COLUMNS)));
+            let bytes = format.encode(&weights, COLUMNS, Some(&importance)).unwrap();
+            let mut decoded = vec![0.0; weights.len()];
+            format.decode(&bytes, &mut decoded);
+            let delta: Vec<f32> = decoded.iter().zip(&weights).map(|(q, w)| q - w).collect();
+            for (got, want) in [
+                (cell.weight_error, crate::numeric::metric::relative_error(&weights, &decoded)),
+                (cell.imatrix_error.unwrap(), diagonal(&delta) / diagonal(&weights)),
+                (cell.activation_error.unwrap(), quadratic(&delta) / quadratic(&weights)),
+            ] {
+                assert!((got / want - 1.0).abs() < 1e-4, "{format}: {got} instead of {want}");
+            }
+        }
+        assert_eq!(table.best_metric(), Metric::Weight, "the second linear has no statistics");
+        let missing = Notice { tensor: Some("second.weight".into()), kind: NoticeKind::NoStatistics };
+        assert!(cx.reporter.notices().contains(&missing));
+    }
+
+    #[test]
+    fn short_rows_fall_back_once_and_are_told() {
+        let (_folder, source) = model(&random(24 * COLUMNS, 1));
+        let cx = JobContext::silent();
+        let table = measure(&source, None, &options(&[T::Q4_K, T::Q5_0, T::Q6_K]), &cx).unwrap();
+        let stored: Vec<(Format, Format)> = table.rows[0].cells.iter().map(|c| (c.format, c.stored_as)).collect();
+        let format = Format::Ggml;
+        assert_eq!(stored, [(format(T::Q5_0), format(T::Q5_0)), (format(T::Q6_K), format(T::Q8_0))]);
+        let fallback = |wanted, used| Notice { tensor: None, kind: NoticeKind::RowFallback { wanted: format(wanted), used: format(used), columns: COLUMNS } };
+        assert_eq!(cx.reporter.notices(), [fallback(T::Q4_K, T::Q5_0), fallback(T::Q6_K, T::Q8_0)]);
+    }
+
+    #[test]
+    fn values_that_are_not_finite_count_as_zero_and_are_told() {
+        let mut weights = random(24 * COLUMNS, 1);
+        (weights[5], weights[9]) = (f32::NAN, f32::INFINITY);
+        let (_folder, source) = model(&weights);
+        let cx = JobContext::silent();
+        let table = measure(&source, None, &options(&[T::Q8_0]), &cx).unwrap();
+        assert!(table.rows[0].cells[0].weight_error < 1e-3);
+        assert_eq!(cx.reporter.notices()[0].kind, NoticeKind::NonFinite { count: 2, first: 5 });
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_before_any_work() {
+        let (_folder, source) = model(&random(24 * COLUMNS, 1));
+        let cx = JobContext::silent();
+        let other = calibration("another");
+        assert!(matches!(measure(&source, Some(&other), &options(&[T::Q8_0]), &cx), Err(Error::Mismatch { .. })));
+        assert!(matches!(measure(&source, None, &options(&[T::Q8_1]), &cx), Err(Error::Unsupported { .. })), "no encoder");
+        assert!(matches!(measure(&source, None, &options(&[]), &cx), Err(Error::Input(_))));
+        let rounding = MeasureOptions { rounding: "nobody".into(), ..options(&[T::Q8_0]) };
+        assert!(matches!(measure(&source, None, &rounding, &cx), Err(Error::Unsupported { .. })));
+        cx.cancel.cancel();
+        assert!(matches!(measure(&source, None, &options(&[T::Q8_0]), &cx), Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn a_saved_table_is_read_back_equal() {
+        let (folder, source) = model(&random(24 * COLUMNS, 1));
+        let table = measure(&source, None, &options(&[T::Q8_0, T::Q4_0]), &JobContext::silent()).unwrap();
+        let path = folder.path().join("table.json");
+        table.save(&path).unwrap();
+        assert_eq!(Table::load(&path).unwrap(), table);
+        std::fs::write(&path, "{").unwrap();
+        assert!(matches!(Table::load(&path), Err(Error::Malformed { .. })));
+    }
+}

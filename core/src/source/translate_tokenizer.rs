@@ -31,7 +31,8 @@ pub(super) fn insert(metadata: &mut Metadata, config: &ModelConfig, companions: 
         put("scores", MetaValue::Array(F32, scores(&vocabulary, &merges).into_iter().map(MetaValue::F32).collect()));
         put("add_space_prefix", MetaValue::Bool(adds_space(json)));
     } else {
-        let name = pre::recognise(json.get("pre_tokenizer").unwrap_or(&Value::Null)).unwrap_or_else(|| {
+        let ignore_merges = json.pointer("/model/ignore_merges").and_then(Value::as_bool).unwrap_or(false);
+        let name = pre::recognise(json.get("pre_tokenizer").unwrap_or(&Value::Null), ignore_merges).unwrap_or_else(|| {
             let text = "the tokenizer splits words in an unknown way; the GGUF says \"default\", which may tokenize differently".to_owned();
             reporter.notice(None, NoticeKind::Other { text });
             "default"
@@ -178,4 +179,76 @@ fn special_ids(vocabulary: &Vocabulary, companions: &Companions) -> Vec<(&'stati
         Some((key, by_text.or_else(by_id)?))
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Tokenizer;
+    use serde_json::json;
+    use std::path::Path;
+
+    fn translated(tokenizer: Value, tokenizer_config: Value, vocab_size: usize) -> (Tokenizer, Tokenizer, Metadata) {
+        let bytes = serde_json::to_vec(&tokenizer).unwrap();
+        let companions = Companions { tokenizer: Some(tokenizer), tokenizer_config, ..Companions::default() };
+        let mut metadata = Metadata::new();
+        let config = ModelConfig { vocab_size, ..ModelConfig::unknown() };
+        insert(&mut metadata, &config, &companions, &Reporter::default());
+        let path = Path::new("test");
+        let keys = Tokenizer::from_metadata(&metadata, path, &Reporter::default()).unwrap();
+        (Tokenizer::from_json(&bytes, &metadata, path).unwrap(), keys, metadata)
+    }
+
+    #[test]
+    fn byte_level_bpe_tokenizes_the_same_from_json_and_from_the_translated_keys() {
+        let alphabet = ["h", "e", "l", "o", "w", "r", "d", "Ġ", "Ċ", "!", "he", "ll", "hell", "hello", "Ġw", "or"];
+        let vocab: serde_json::Map<String, Value> = alphabet.iter().enumerate().map(|(id, t)| ((*t).to_owned(), json!(id))).collect();
+        let tokenizer = json!({
+            "added_tokens": [{"id": 16, "content": "<|end|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "model": {"type": "BPE", "vocab": vocab, "merges": ["h e", "l l", "he ll", "hell o", "Ġ w", "o r"]},
+        });
+        let (json, keys, metadata) = translated(tokenizer, json!({"bos_token": "<|end|>", "eos_token": {"content": "<|end|>"}}), 20);
+        let text = "hello world!\n<|end|>hello";
+        for special in [false, true] {
+            assert_eq!(json.encode(text, special).unwrap(), keys.encode(text, special).unwrap(), "special {special}");
+        }
+        assert_eq!(keys.encode("hello world", true).unwrap(), [13, 14, 15, 2, 6]);
+        assert_eq!((keys.decode(&[13, 14, 15, 2, 6]).as_str(), keys.piece(14).as_str()), ("hello world", " w"));
+        assert_eq!((keys.bos(), keys.eos()), (None, Some(16)));
+        assert_eq!(metadata["tokenizer.ggml.pre"], MetaValue::String("gpt-2".into()));
+        let types = metadata["tokenizer.ggml.token_type"].as_array().unwrap();
+        assert_eq!(types.len(), 20, "padded up to the embedding");
+        assert_eq!((&types[15], &types[16], &types[19]), (&MetaValue::I32(1), &MetaValue::I32(3), &MetaValue::I32(5)), "text, control, padding");
+    }
+
+    #[test]
+    fn bpe_with_byte_fallback_tokenizes_the_same_by_scores_as_by_merge_ranks() {
+        let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].iter().map(|t| (*t).to_owned()).collect();
+        tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+        // "bc" merges before "ab": from the left, it would come out otherwise.
+        tokens.extend(["▁", "a", "b", "c", "bc", "ab", "▁a", "abc"].iter().map(|t| (*t).to_owned()));
+        let vocab: serde_json::Map<String, Value> = tokens.iter().enumerate().map(|(id, t)| (t.clone(), json!(id))).collect();
+        let special =
+            |id: usize| json!({"id": id, "content": tokens[id], "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
+        let replace = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+        let tokenizer = json!({
+            "added_tokens": [special(0), special(1), special(2)],
+            "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace(" ", "▁")]},
+            "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+            "decoder": {"type": "Sequence", "decoders": [replace("▁", " "), {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+            "model": {"type": "BPE", "byte_fallback": true, "fuse_unk": true, "unk_token": "<unk>", "vocab": vocab,
+                "merges": [["b", "c"], ["a", "b"], ["▁", "a"], ["a", "bc"]]},
+        });
+        let (json, keys, metadata) = translated(tokenizer, json!({"bos_token": "<s>", "eos_token": "</s>"}), 0);
+        for text in ["abc", "a abc bcab\nünï </s> cab", "", "  a"] {
+            assert_eq!(json.encode(text, true).unwrap(), keys.encode(text, true).unwrap(), "{text:?}");
+            assert_eq!(keys.decode(&keys.encode(text, false).unwrap()), text);
+        }
+        assert_eq!((keys.bos(), keys.eos()), (Some(1), Some(2)));
+        assert_eq!(metadata["tokenizer.ggml.model"], MetaValue::String("llama".into()));
+        assert_eq!(metadata["tokenizer.ggml.token_type"].as_array().unwrap()[..4], [2, 3, 3, 6].map(MetaValue::I32));
+    }
 }

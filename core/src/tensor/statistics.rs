@@ -221,25 +221,36 @@ impl Extremes {
         Ok(())
     }
 
+    /// Works on the bits, as integers of the same order as the values: unlike float comparisons, these vectorize.
     fn of_block(values: &[f32], columns: usize) -> Self {
+        const INFINITY: u32 = f32::INFINITY.to_bits();
         let mut block = Self::new(columns);
+        let mut column_bits = vec![0u32; columns];
+        let (mut lowest, mut highest) = (i32::MAX, i32::MIN);
         for row in values.chunks_exact(columns) {
-            let (mut low, mut high, mut all_finite) = (f32::INFINITY, f32::NEG_INFINITY, true);
-            for (most, &value) in block.column_absmax.iter_mut().zip(row) {
-                // Comparisons with NaN are false; infinities are masked. Written without branches, so that it vectorizes.
-                let finite = value.abs() <= f32::MAX;
-                all_finite &= finite;
-                low = if finite & (value < low) { value } else { low };
-                high = if finite & (value > high) { value } else { high };
-                *most = if finite & (value.abs() > *most) { value.abs() } else { *most };
+            let (mut row_bits, mut largest) = (0, 0);
+            for (most, value) in column_bits.iter_mut().zip(row) {
+                let bits = value.to_bits();
+                let magnitude = bits & 0x7fff_ffff;
+                largest = magnitude.max(largest);
+                let finite = if magnitude < INFINITY { magnitude } else { 0 };
+                *most = finite.max(*most);
+                row_bits = finite.max(row_bits);
+                let ordered = if bits >> 31 == 0 { magnitude as i32 } else { -(magnitude as i32) };
+                lowest = lowest.min(if magnitude < INFINITY { ordered } else { i32::MAX });
+                highest = highest.max(if magnitude < INFINITY { ordered } else { i32::MIN });
             }
-            if !all_finite && block.first_non_finite.is_none() {
+            if largest >= INFINITY && block.first_non_finite.is_none() {
                 let within = row.iter().position(|v| !v.is_finite()).unwrap_or(0);
                 block.first_non_finite = Some(block.row_absmax.len() * columns + within);
             }
-            block.row_absmax.push(if low > high { 0.0 } else { low.abs().max(high.abs()) });
-            (block.min, block.max) = (block.min.min(low), block.max.max(high));
+            block.row_absmax.push(f32::from_bits(row_bits));
         }
+        if lowest <= highest {
+            let value = |ordered: i32| f32::from_bits(ordered.unsigned_abs()).copysign(ordered as f32);
+            (block.min, block.max) = (value(lowest), value(highest));
+        }
+        block.column_absmax = column_bits.into_iter().map(f32::from_bits).collect();
         block
     }
 }

@@ -93,6 +93,13 @@ struct Candidate {
     zero: i32,
 }
 
+/// A candidate that has been judged.
+#[derive(Clone, Copy)]
+struct Best {
+    candidate: Candidate,
+    error: u64,
+}
+
 impl Search {
     fn new(scheme: Scheme) -> Self {
         Self { scheme, fixed: vec![0; scheme.group], importance: vec![FULL_IMPORTANCE; scheme.group], exponent: 1 }
@@ -160,13 +167,7 @@ impl Search {
         let error_shift = leading_bit(base).saturating_sub(10);
         let step = (base >> 10) * RATIO_STEP[self.scheme.bits as usize - 2];
 
-        let judge = |best: &mut (Candidate, u64), candidate: Candidate| {
-            let error = self.error(candidate, error_shift);
-            if error < best.1 {
-                *best = (candidate, error);
-            }
-        };
-        let mut best = (Candidate { scale: 0, zero }, u64::MAX);
+        let mut best = Best { candidate: Candidate { scale: 0, zero }, error: u64::MAX };
         for k in 0..COARSE {
             let target = match k {
                 0 => base,
@@ -174,24 +175,31 @@ impl Search {
                 2 => range / (levels + 1),
                 _ => base - step * (k - ANCHORS + 1),
             };
-            judge(&mut best, Candidate { scale: round_scale(target, self.exponent), zero });
+            best = self.better(best, error_shift, Candidate { scale: round_scale(target, self.exponent), zero });
         }
-        let center = best.0;
+        let center = best.candidate;
         if !self.scheme.symmetric {
             for (zero_shift, steps) in ZERO_SHIFTS.iter().flat_map(|z| ZERO_STEPS.map(|s| (z, s))) {
                 let zero = center.zero + zero_shift;
                 if (0..=levels as i32).contains(&zero) {
                     let target = (center.scale as i32 + step as i32 * steps).max(0) as u32;
-                    judge(&mut best, Candidate { scale: round_scale(target, self.exponent), zero });
+                    best = self.better(best, error_shift, Candidate { scale: round_scale(target, self.exponent), zero });
                 }
             }
         }
-        let center = best.0;
+        let center = best.candidate;
         for quarters in FINE_QUARTERS {
             let target = center.scale as i32 + (step / 4) as i32 * quarters;
-            judge(&mut best, Candidate { scale: round_scale(target.max(0) as u32, self.exponent), zero: center.zero });
+            best = self.better(best, error_shift, Candidate { scale: round_scale(target.max(0) as u32, self.exponent), zero: center.zero });
         }
-        best.0
+        best.candidate
+    }
+
+    /// `candidate` if its error is below the best one's, else the best.
+    #[inline(always)]
+    fn better(&self, best: Best, error_shift: u32, candidate: Candidate) -> Best {
+        let error = self.error(candidate, error_shift);
+        if error < best.error { Best { candidate, error } } else { best }
     }
 
     /// Σ aᵢ·Dᵢ², D the residual in 2^`error_shift` units, rounded; the largest value for a scale of 0.

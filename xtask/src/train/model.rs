@@ -143,7 +143,7 @@ impl Model {
         let mut x = embedding.embedding(&tokens.flatten_all()?)?;
         for block in 0..blocks {
             let get = |name: &str| self.get(&format!("model.layers.{block}.{name}"));
-            let split = |t: Tensor, heads: usize| Ok::<_, candle_core::Error>(t.reshape((batch, length, heads, head_dim))?.transpose(1, 2)?.contiguous()?);
+            let split = |t: Tensor, heads: usize| t.reshape((batch, length, heads, head_dim))?.transpose(1, 2)?.contiguous();
             let normed = rms_norm(&x, get("input_layernorm"))?;
             let q = rope_slow(&split(normed.matmul(get("self_attn.q_proj"))?, heads)?, &cos, &sin)?;
             let k = rope_slow(&split(normed.matmul(get("self_attn.k_proj"))?, kv_heads)?, &cos, &sin)?;

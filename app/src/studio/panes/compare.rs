@@ -3,6 +3,7 @@
 use super::compare_text::{self, TextView};
 use super::inspector::swatch;
 use super::measure::text_choice;
+use super::stale_note;
 use crate::studio::background::Reading;
 use crate::studio::command::{Action, Command, Outbox};
 use crate::studio::dialogs::Purpose;
@@ -14,8 +15,7 @@ use crate::studio::widgets::labels::{headline, note, section, separator};
 use crate::studio::widgets::plots;
 use egui::{DragValue, ScrollArea, Ui};
 use egui_plot::{Bar, BarChart, VLine};
-use halftone_core::eval::Comparison;
-use halftone_core::numeric::metric::sqnr_from_relative_error;
+use halftone_core::eval::{Comparison, TensorError, tensor_errors};
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum View {
@@ -23,6 +23,7 @@ enum View {
     Text,
     Worst,
     Distribution,
+    Blocks,
     Tensors,
 }
 
@@ -44,9 +45,16 @@ impl ComparePane {
             return;
         };
         headlines(comparison, ui);
+        stale_note(model, ui);
         ui.add_space(4.0);
         ui.horizontal(|ui| {
-            let views = [(View::Text, "Text"), (View::Worst, "Worst tokens"), (View::Distribution, "Distribution"), (View::Tensors, "Tensors")];
+            let views = [
+                (View::Text, "Text"),
+                (View::Worst, "Worst tokens"),
+                (View::Distribution, "Distribution"),
+                (View::Blocks, "Blocks"),
+                (View::Tensors, "Tensors"),
+            ];
             if let Some(view) = segmented(ui, "Comparison", self.view, &views) {
                 self.view = view;
             }
@@ -58,6 +66,7 @@ impl ComparePane {
         });
         ui.add_space(4.0);
         match (self.view, &model.session.reading) {
+            (View::Blocks, _) => blocks(comparison, ui, outbox),
             (View::Tensors, _) => tensors(model, ui, outbox),
             (_, None) => drop(note(ui, "Decoding tokens…")),
             (View::Text, Some(reading)) => compare_text::text(&mut self.text, reading, ui),
@@ -139,12 +148,34 @@ fn distribution(reading: &Reading, ui: &mut Ui, outbox: &mut Outbox) {
     });
 }
 
+fn blocks(comparison: &Comparison, ui: &mut Ui, outbox: &mut Outbox) {
+    let tokens = theme::tokens(ui);
+    let bar = |(i, error): (usize, &f64)| Bar::new(i as f64, *error).width(0.85).fill(*tokens.after).stroke(egui::Stroke::NONE);
+    let bars: Vec<Bar> = comparison.block_errors.iter().enumerate().map(bar).collect();
+    let height = (ui.available_height() - 24.0).max(100.0);
+    let response = plots::plot("error of blocks", height)
+        .x_axis_label("Block")
+        .y_axis_label("Relative error of the residual stream")
+        .y_axis_min_width(44.0)
+        .y_axis_formatter(|mark, _| figures::error(mark.value))
+        .show(ui, |plot| {
+            plot.bar_chart(BarChart::new("blocks", bars).element_formatter(Box::new(|bar, _| format!("Block {}\n{}", bar.argument, figures::error(bar.value)))))
+        })
+        .response;
+    plots::copy_menu(&response, outbox, || {
+        let rows = comparison.block_errors.iter().enumerate().map(|(i, e)| format!("{i},{e}\n"));
+        format!("block,relative_error\n{}", rows.collect::<String>())
+    });
+    note(ui, "How far the stream behind each block moved, over all tokens: ‖after − before‖² / ‖before‖²");
+}
+
 fn tensors(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
     let Some(artifact) = &model.session.artifact else { return };
     let tokens = theme::tokens(ui);
-    let records: Vec<(String, f64, halftone_core::codec::Format)> =
-        artifact.tensors().map(|r| (r.tensor.clone(), sqnr_from_relative_error(r.weight_error).min(120.0), r.stored_as)).collect();
-    let bar = |(i, (name, sqnr, format)): (usize, &(String, f64, _))| Bar::new(i as f64, *sqnr).width(0.85).name(name).fill(tokens.format(*format)).stroke(egui::Stroke::NONE);
+    let records = tensor_errors(artifact);
+    let bar = |(i, t): (usize, &TensorError)| {
+        Bar::new(i as f64, t.sqnr_db.min(120.0)).width(0.85).name(&t.tensor).fill(tokens.format(t.stored_as)).stroke(egui::Stroke::NONE)
+    };
     let bars: Vec<Bar> = records.iter().enumerate().map(bar).collect();
     let height = (ui.available_height() - 24.0).max(100.0);
     let response = plots::plot("SQNR of tensors", height)
@@ -157,7 +188,7 @@ fn tensors(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
         })
         .response;
     plots::copy_menu(&response, outbox, || {
-        let rows = records.iter().map(|(name, sqnr, format)| format!("{name},{format},{sqnr}\n"));
+        let rows = records.iter().map(|t| format!("{},{},{}\n", t.tensor, t.stored_as, t.sqnr_db));
         format!("tensor,stored_as,sqnr_db\n{}", rows.collect::<String>())
     });
     note(ui, "Weights before and after of the selected tensor are in the inspector");

@@ -106,7 +106,9 @@ pub fn worst(view: &mut TextView, reading: &Reading, ui: &mut Ui) {
     let columns = |rect: Rect| [rect.left() + 64.0, rect.left() + 140.0, rect.left() + 216.0, rect.left() + 232.0];
     let (head, _) = ui.allocate_exact_size(vec2(ui.available_width(), 20.0), Sense::hover());
     let [a, b, c, d] = columns(head);
-    for (x, align, name) in [(a, Align2::RIGHT_CENTER, "KL"), (b, Align2::RIGHT_CENTER, "p before"), (c, Align2::RIGHT_CENTER, "p after"), (d, Align2::LEFT_CENTER, "Text")] {
+    for (x, align, name) in
+        [(a, Align2::RIGHT_CENTER, "KL"), (b, Align2::RIGHT_CENTER, "p before"), (c, Align2::RIGHT_CENTER, "p after"), (d, Align2::LEFT_CENTER, "Text")]
+    {
         cell(ui, pos2(x, head.center().y), align, name, *tokens.dim);
     }
     let count = reading.worst.len().min(500);

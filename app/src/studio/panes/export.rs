@@ -1,5 +1,6 @@
 //! Targets with a verdict each, writing, and what was checked.
 
+use super::stale_note;
 use crate::studio::command::{Action, Command, Outbox};
 use crate::studio::figures;
 use crate::studio::theme::{self, BODY};
@@ -23,6 +24,7 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
         }
         ui.add_space(12.0);
         primary_button(ui, model, Action::Export, outbox);
+        stale_note(model, ui);
         if let Some(exported) = &model.session.exported {
             written(exported, ui, outbox);
         }

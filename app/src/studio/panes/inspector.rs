@@ -242,11 +242,8 @@ fn candidates(row: Option<&Row>, model: &ViewModel<'_>, ui: &mut Ui, outbox: &mu
             });
         });
         let bits = |bytes: u64| bytes as f64 * 8.0 / weights.max(1) as f64;
-        let points: Vec<([f64; 2], egui::Color32)> = row
-            .cells
-            .iter()
-            .filter_map(|c| Some(([bits(c.bytes), c.metric(metric)?.max(1e-12).log10()], tokens.format(c.stored_as))))
-            .collect();
+        let points: Vec<([f64; 2], egui::Color32)> =
+            row.cells.iter().filter_map(|c| Some(([bits(c.bytes), c.metric(metric)?.max(1e-12).log10()], tokens.format(c.stored_as)))).collect();
         let curve: Vec<[f64; 2]> = points.iter().map(|(p, _)| *p).collect();
         let response = plots::plot("error against bits", (height - 4.0).max(80.0))
             .x_axis_label("Bits per weight")

@@ -7,7 +7,7 @@ use crate::studio::settings::TextChoice;
 use crate::studio::theme;
 use crate::studio::view_model::ViewModel;
 use crate::studio::widgets::buttons::primary_button;
-use crate::studio::widgets::labels::{line, note, section, text_line};
+use crate::studio::widgets::labels::{format_list, line, note, section, text_line};
 use egui::{DragValue, RichText, ScrollArea, Ui};
 use halftone_core::sensitivity::{MeasureOptions, Metric};
 
@@ -36,12 +36,7 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
             });
         });
         section(ui, "Candidates");
-        ui.horizontal_wrapped(|ui| {
-            ui.spacing_mut().item_spacing.x = 12.0;
-            for format in MeasureOptions::default().formats {
-                crate::studio::widgets::labels::format_text(ui, format);
-            }
-        });
+        format_list(ui, MeasureOptions::default().formats.into_iter());
         ui.add_space(12.0);
         primary_button(ui, model, Action::Measure, outbox);
         if let Some(table) = &model.session.table {

@@ -59,3 +59,12 @@ fn empty(ui: &mut Ui, title: &str, hint: &str) {
         ui.label(egui::RichText::new(hint).color(*tokens.dim));
     });
 }
+
+/// Says that the recipe was edited since it was carried out.
+fn stale_note(model: &ViewModel<'_>, ui: &mut Ui) {
+    if model.session.stale() {
+        let tokens = super::theme::tokens(ui);
+        let text = "The recipe changed since; this is about the one that was quantized";
+        ui.label(egui::RichText::new(text).size(super::theme::SMALL).color(*tokens.warn));
+    }
+}

@@ -77,7 +77,13 @@ impl ModelPane {
             ui.painter().rect_filled(rect, 3.0, *tokens.hover);
         }
         let glyph = if open { egui_material_icons::icons::ICON_EXPAND_MORE } else { egui_material_icons::icons::ICON_CHEVRON_RIGHT };
-        ui.painter().text(pos2(rect.left() + 2.0, rect.center().y), Align2::LEFT_CENTER, glyph.codepoint, FontId::new(BODY + 2.0, glyph.font_family()), *tokens.dim);
+        ui.painter().text(
+            pos2(rect.left() + 2.0, rect.center().y),
+            Align2::LEFT_CENTER,
+            glyph.codepoint,
+            FontId::new(BODY + 2.0, glyph.font_family()),
+            *tokens.dim,
+        );
         ui.painter().text(pos2(rect.left() + 20.0, rect.center().y), Align2::LEFT_CENTER, name, FontId::proportional(BODY), *tokens.text);
         let right = format!("{count}  ·  {}", figures::bytes(bytes));
         ui.painter().text(pos2(rect.right() - 8.0, rect.center().y), Align2::RIGHT_CENTER, right, FontId::proportional(SMALL), *tokens.dim);
@@ -148,7 +154,13 @@ fn row(tensor: usize, entry: &TensorEntry, model: &ViewModel<'_>, ui: &mut Ui, o
     let short = entry.block.and_then(|b| entry.name.split_once(&format!(".{b}."))).map_or(entry.name.as_str(), |(_, tail)| tail);
     let short = short.strip_suffix(".weight").unwrap_or(short);
     let room = egui::Rect::from_min_max(rect.min, pos2(stored.left() - 16.0, rect.bottom()));
-    ui.painter().with_clip_rect(room.intersect(ui.clip_rect())).text(pos2(rect.left() + 20.0, rect.center().y), Align2::LEFT_CENTER, short, FontId::proportional(BODY), ink);
+    ui.painter().with_clip_rect(room.intersect(ui.clip_rect())).text(
+        pos2(rect.left() + 20.0, rect.center().y),
+        Align2::LEFT_CENTER,
+        short,
+        FontId::proportional(BODY),
+        ink,
+    );
     let response = response.on_hover_ui(|ui| {
         ui.label(&entry.name);
         text_line(ui, "Shape", &figures::shape(&entry.shape));

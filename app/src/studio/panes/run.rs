@@ -1,5 +1,6 @@
 //! Quantization: what will come out, on which device, how far it is, what fell back.
 
+use super::stale_note;
 use crate::studio::command::{Action, Command, Outbox};
 use crate::studio::dialogs::Purpose;
 use crate::studio::figures;
@@ -32,6 +33,7 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
         primary_button(ui, model, Action::Quantize, outbox);
         if let Some(job) = model.jobs.iter().rev().find(|j| j.label == "Quantize") {
             section(ui, "Progress");
+            stale_note(model, ui);
             progress(job, ui, outbox);
             live_errors(&job.tensors, ui, outbox);
             after(job, ui);
@@ -90,7 +92,13 @@ pub fn progress(job: &Job, ui: &mut Ui, outbox: &mut Outbox) {
             };
             note(ui, done);
         });
-        let fraction = if job.active() { stage.fraction().unwrap_or(0.0) } else if job.state == JobState::Done { 1.0 } else { stage.fraction().unwrap_or(0.0) };
+        let fraction = if job.active() {
+            stage.fraction().unwrap_or(0.0)
+        } else if job.state == JobState::Done {
+            1.0
+        } else {
+            stage.fraction().unwrap_or(0.0)
+        };
         ui.add(ProgressBar::new(fraction).desired_height(6.0).fill(*tokens.accent));
         if job.active() {
             let rate = stage.rate().map_or(String::new(), |r| figures::rate(r, progress.stage.unit()).to_string());

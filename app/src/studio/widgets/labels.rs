@@ -58,9 +58,12 @@ pub fn text_line(ui: &mut Ui, name: &str, text: &str) -> Response {
 
 fn named_line(ui: &mut Ui, name: &str, value: impl FnOnce(&mut Ui)) -> Response {
     let color = *theme::tokens(ui).dim;
-    ui.horizontal(|ui| {
-        ui.label(RichText::new(name).color(color));
-        ui.with_layout(Layout::right_to_left(Align::Center), value);
+    ui.scope(|ui| {
+        ui.spacing_mut().interact_size.y = 20.0;
+        ui.horizontal(|ui| {
+            ui.label(RichText::new(name).color(color));
+            ui.with_layout(Layout::right_to_left(Align::Center), value);
+        });
     })
     .response
 }
@@ -78,16 +81,18 @@ pub fn headline(ui: &mut Ui, name: &str, figure: &Figure, extra: &str) {
     });
 }
 
-/// A format with a square of its hue.
-pub fn format_text(ui: &mut Ui, format: Format) -> Response {
+/// Formats, each with a square of its hue, in as many rows as they need.
+pub fn format_list(ui: &mut Ui, formats: impl Iterator<Item = Format>) {
     let tokens = theme::tokens(ui);
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 6.0;
-        let (rect, _) = ui.allocate_exact_size(vec2(8.0, 8.0), Sense::hover());
-        ui.painter().rect_filled(rect, 2.0, tokens.format(format));
-        ui.label(format.to_string());
-    })
-    .response
+    let mut job = LayoutJob::default();
+    job.wrap.max_width = ui.available_width();
+    let simple = |color| TextFormat { line_height: Some(22.0), ..TextFormat::simple(FontId::proportional(BODY), color) };
+    for format in formats {
+        job.append("■\u{a0}", 0.0, simple(tokens.format(format)));
+        job.append(&format!("{format}"), 0.0, simple(*tokens.text));
+        job.append("   ", 0.0, simple(*tokens.text));
+    }
+    ui.label(job);
 }
 
 /// Text in a cell of a painted table row.

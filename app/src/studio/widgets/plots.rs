@@ -24,7 +24,8 @@ pub fn plot<'a>(name: &'a str, height: f32) -> Plot<'a> {
 pub fn histogram(name: &str, counts: &[u64], absmax: f32, log: bool, color: Color32) -> BarChart {
     let width = 2.0 * f64::from(absmax) / counts.len().max(1) as f64;
     let height = |count: u64| if log { (1.0 + count as f64).log10() } else { count as f64 };
-    let bar = |(i, count): (usize, &u64)| Bar::new(-f64::from(absmax) + (i as f64 + 0.5) * width, height(*count)).width(width).fill(color).stroke(egui::Stroke::NONE);
+    let bar =
+        |(i, count): (usize, &u64)| Bar::new(-f64::from(absmax) + (i as f64 + 0.5) * width, height(*count)).width(width).fill(color).stroke(egui::Stroke::NONE);
     BarChart::new(name, counts.iter().enumerate().map(bar).collect()).color(color).allow_hover(false)
 }
 

@@ -42,6 +42,12 @@ impl<E: BlockEncoder<N, B>, const N: usize, const B: usize> pulp::NullaryFnOnce 
     }
 }
 
+/// [`encode_blocks`] without wide vectors, for the tests.
+#[cfg(test)]
+pub(super) fn encode_row_baseline<E: BlockEncoder<N, B>, const N: usize, const B: usize>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    pulp::NullaryFnOnce::call(Row::<E, N, B> { row, importance, out, encoder: PhantomData });
+}
+
 /// Writes a half-precision number at byte `at`; `value` is one already.
 #[inline(always)]
 pub(super) fn put_half(block: &mut [u8], at: usize, value: f32) {

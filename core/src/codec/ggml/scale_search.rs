@@ -80,7 +80,8 @@ pub(super) fn fit_scale<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], r
     }
     let (low, high) = L::ENDS;
     let mut best = (f32::INFINITY, 0.0);
-    let mut attempt = |factors: &Lanes| {
+    let batches = if is_flat(w) { &[reach.near][..] } else { &[reach.near, reach.far][..] };
+    for factors in batches {
         for end in [low, high] {
             let inverse = factors.map(|factor| factor * (end / extreme));
             let (xv, vv) = products::<L, N>(x, w, &inverse);
@@ -90,10 +91,6 @@ pub(super) fn fit_scale<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], r
                 best = (losses[c], xv[c] / vv[c]);
             }
         }
-    };
-    attempt(&reach.near);
-    if !is_flat(w) {
-        attempt(&reach.far);
     }
     // The neighbours of the best scale, and the plain ones, by the error they really make.
     let step = (reach.near[1] - reach.near[0]) / 8.0;

@@ -86,7 +86,10 @@ impl Tokenizer {
             }
             "llama" => (Kind::Scores(ScoredVocabulary::from_keys(&keys).map_err(malformed)?), true, Some(1)),
             other => {
-                return Err(Error::unsupported(format!("the tokenizer {other:?}"), "byte-level BPE (gpt2) and sentencepiece scores (llama) are read from GGUF"));
+                return Err(Error::unsupported(
+                    format!("the tokenizer {other:?}"),
+                    "byte-level BPE (gpt2) and sentencepiece scores (llama) are read from GGUF",
+                ));
             }
         };
         let size = keys.tokens().map_err(malformed)?.len();

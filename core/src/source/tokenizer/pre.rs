@@ -19,36 +19,31 @@ pub struct PreTokenizer {
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const DEEPSEEK3: &str =
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+const fn pre(names: &'static [&'static str], patterns: &'static [&'static str]) -> PreTokenizer {
+    PreTokenizer { names, patterns, ignore_merges: false, add_bos: false }
+}
+
 /// The first is what a missing or unknown name means.
 pub const PRE_TOKENIZERS: &[PreTokenizer] = &[
-    PreTokenizer { names: &["default"], patterns: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"], ignore_merges: false, add_bos: false },
-    PreTokenizer {
-        names: &["gpt-2", "phi-2", "mpt", "olmo", "jais", "exaone4", "gigachat", "mellum", "trillion", "granite-docling"],
-        patterns: &[GPT2],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
-        patterns: &[r"\p{N}", GPT2],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2"],
-        patterns: &[LLAMA3],
-        ignore_merges: true,
-        add_bos: true,
-    },
-    PreTokenizer { names: &["dbrx", "smaug-bpe", "chatglm-bpe"], patterns: &[LLAMA3], ignore_merges: false, add_bos: false },
-    PreTokenizer { names: &["glm4"], patterns: &[LLAMA3], ignore_merges: true, add_bos: false },
-    PreTokenizer { names: &["qwen2", "stablelm2", "deepseek-r1-qwen", "hunyuan", "megrez"], patterns: &[QWEN2], ignore_merges: false, add_bos: false },
-    PreTokenizer { names: &["falcon"], patterns: &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"], ignore_merges: false, add_bos: false },
-    PreTokenizer { names: &["tekken"], patterns: &[TEKKEN], ignore_merges: true, add_bos: true },
-    PreTokenizer { names: &["gpt-4o", "llama4"], patterns: &[GPT4O], ignore_merges: false, add_bos: false },
+    pre(&["default"], &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"]),
+    pre(&["gpt-2", "phi-2", "mpt", "olmo", "jais", "exaone4", "gigachat", "mellum", "trillion", "granite-docling"], &[GPT2]),
+    pre(&["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"], &[r"\p{N}", GPT2]),
+    PreTokenizer { ignore_merges: true, add_bos: true, ..pre(&["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2"], &[LLAMA3]) },
+    PreTokenizer { ignore_merges: true, ..pre(&["glm4"], &[LLAMA3]) },
+    pre(&["dbrx", "smaug-bpe", "chatglm-bpe"], &[LLAMA3]),
+    pre(&["qwen2", "stablelm2", "deepseek-r1-qwen", "hunyuan", "megrez"], &[QWEN2]),
+    pre(&["qwen35"], &[QWEN35]),
+    pre(&["falcon"], &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"]),
+    pre(&["deepseek-coder"], &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+", r"\p{N}"]),
+    pre(&["deepseek-v3", "hunyuan-dense"], &[r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3]),
+    PreTokenizer { ignore_merges: true, add_bos: true, ..pre(&["tekken"], &[TEKKEN]) },
+    pre(&["gpt-4o", "llama4"], &[GPT4O]),
 ];
 
 /// The way of cutting that a GGUF names; `None` when the name is not known.
@@ -56,8 +51,8 @@ pub fn named(name: &str) -> Option<&'static PreTokenizer> {
     PRE_TOKENIZERS.iter().find(|pre| pre.names.contains(&name))
 }
 
-/// The name for the `pre_tokenizer` of a tokenizer.json; `None` when llama.cpp has none for it, or we do not know it.
-pub fn recognise(json: &Value) -> Option<&'static str> {
+/// The name for the `pre_tokenizer` of a tokenizer.json, and for whether its model ignores merges; `None` when it is none of those above.
+pub fn recognise(json: &Value, ignore_merges: bool) -> Option<&'static str> {
     let steps: Vec<&Value> = match json.get("pretokenizers").and_then(Value::as_array) {
         Some(steps) => steps.iter().collect(),
         None => vec![json],
@@ -75,7 +70,8 @@ pub fn recognise(json: &Value) -> Option<&'static str> {
             _ => return None,
         }
     }
-    PRE_TOKENIZERS.iter().find(|pre| pre.patterns == patterns).map(|pre| pre.names[0])
+    let mut same = PRE_TOKENIZERS.iter().filter(|pre| pre.patterns == patterns);
+    same.clone().find(|pre| pre.ignore_merges == ignore_merges).or_else(|| same.next()).map(|pre| pre.names[0])
 }
 
 #[cfg(test)]
@@ -88,12 +84,13 @@ mod tests {
         let byte_level = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
         let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
         let sequence = |steps: &[Value]| json!({"type": "Sequence", "pretokenizers": steps});
-        assert_eq!(recognise(&byte_level(true)), Some("gpt-2"));
-        assert_eq!(recognise(&sequence(&[json!({"type": "Digits", "individual_digits": true}), byte_level(true)])), Some("smollm"));
-        assert_eq!(recognise(&sequence(&[split(LLAMA3), byte_level(false)])), Some("llama-bpe"));
-        assert_eq!(recognise(&sequence(&[split(QWEN2), byte_level(false)])), Some("qwen2"));
-        assert_eq!(recognise(&sequence(&[split("x+"), byte_level(false)])), None);
-        assert_eq!(recognise(&Value::Null), None);
+        assert_eq!(recognise(&byte_level(true), false), Some("gpt-2"));
+        assert_eq!(recognise(&sequence(&[json!({"type": "Digits", "individual_digits": true}), byte_level(true)]), false), Some("smollm"));
+        assert_eq!(recognise(&sequence(&[split(LLAMA3), byte_level(false)]), true), Some("llama-bpe"));
+        assert_eq!(recognise(&sequence(&[split(LLAMA3), byte_level(false)]), false), Some("dbrx"));
+        assert_eq!(recognise(&sequence(&[split(QWEN2), byte_level(false)]), false), Some("qwen2"));
+        assert_eq!(recognise(&sequence(&[split("x+"), byte_level(false)]), false), None);
+        assert_eq!(recognise(&Value::Null, false), None);
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Pretrained {
                 .and_then(|p| p.as_array())
                 .is_some_and(|p| p.iter().any(|p| p.pointer("/single/0/SpecialToken").is_some()));
         let bos = empty.get_ids().first().copied().filter(|_| first_is_special);
-        let known = value.get("pre_tokenizer").is_some_and(|p| pre::recognise(p).is_some());
+        let known = value.get("pre_tokenizer").is_some_and(|p| pre::recognise(p, false).is_some());
         let normalizes = value.get("normalizer").is_some_and(|n| !n.is_null());
         Ok((Self::new(tokenizer, known && !normalizes), bos))
     }
@@ -74,13 +74,7 @@ impl Pretrained {
         }
         let model = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(pre.ignore_merges).build().map_err(|e| e.to_string())?;
         let mut tokenizer = Tokenizer::new(model);
-        let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
-        for pattern in pre.patterns {
-            let split = Split::new(SplitPattern::Regex((*pattern).to_owned()), SplitDelimiterBehavior::Isolated, false).map_err(|e| e.to_string())?;
-            steps.push(split.into());
-        }
-        steps.push(ByteLevel::new(false, true, false).into());
-        tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
+        tokenizer.with_pre_tokenizer(Some(steps(pre)?));
         tokenizer.with_decoder(Some(ByteLevel::default()));
         let added = |special: bool| {
             let types = keys.types(tokens.len());
@@ -110,7 +104,7 @@ impl Pretrained {
 
     pub(super) fn encode(&self, text: &str, special: bool, tokens: &mut Vec<u32>) -> Result<()> {
         let tokenizer = if special { &self.special } else { &self.plain };
-        let parts = if self.divisible { parts(text) } else { vec![text] };
+        let parts = if self.divisible { parts(text, PART_BYTES) } else { vec![text] };
         let encode = |part: &&str| tokenizer.encode_fast(*part, false).map(|e| e.get_ids().to_vec()).map_err(|e| Error::Input(format!("tokenize: {e}")));
         let encoded: Vec<Vec<u32>> = parts.par_iter().map(encode).collect::<Result<_>>()?;
         tokens.extend(encoded.into_iter().flatten());
@@ -133,23 +127,56 @@ impl Pretrained {
     }
 }
 
-/// Cuts after line ends that stand between two characters that are not white space: no pattern of [`PRE_TOKENIZERS`] reaches over such a
-/// place, so the tokens of the parts are the tokens of the whole.
-fn parts(text: &str) -> Vec<&str> {
-    let mut parts = Vec::with_capacity(text.len() / PART_BYTES + 1);
+/// The patterns as the crate runs them, and bytes written as letters at the end.
+fn steps(pre: &PreTokenizer) -> Result<Sequence, String> {
+    let split = |pattern: &&str| Split::new(SplitPattern::Regex((*pattern).to_owned()), SplitDelimiterBehavior::Isolated, false);
+    let mut steps: Vec<PreTokenizerWrapper> = pre.patterns.iter().map(|p| split(p).map(Into::into).map_err(|e| e.to_string())).collect::<Result<_, _>>()?;
+    steps.push(ByteLevel::new(false, true, false).into());
+    Ok(Sequence::new(steps))
+}
+
+/// Cuts after line ends that stand between something visible and a letter or digit, about every `least` bytes: no pattern of
+/// [`PRE_TOKENIZERS`] reaches over such a place, so the tokens of the parts are the tokens of the whole.
+fn parts(text: &str, least: usize) -> Vec<&str> {
+    let mut parts = Vec::with_capacity(text.len() / least + 1);
     let mut start = 0;
     for (at, _) in text.match_indices('\n') {
         let end = at + 1;
-        if end - start < PART_BYTES {
-            continue;
-        }
-        let before = text[..at].chars().next_back().is_some_and(|c| !c.is_whitespace());
-        let after = text[end..].chars().next().is_some_and(|c| !c.is_whitespace());
-        if before && after {
+        let before = || text[..at].chars().next_back().is_some_and(|c| !c.is_whitespace());
+        let after = || text[end..].chars().next().is_some_and(char::is_alphanumeric);
+        if end - start >= least && before() && after() {
             parts.push(&text[start..end]);
             start = end;
         }
     }
     parts.push(&text[start..]);
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+
+    static STEPS: std::sync::LazyLock<Vec<Sequence>> = std::sync::LazyLock::new(|| PRE_TOKENIZERS.iter().map(|pre| steps(pre).unwrap()).collect());
+
+    /// The words a text is cut into before merging.
+    fn words(steps: &Sequence, text: &str) -> Vec<String> {
+        let mut cut = PreTokenizedString::from(text);
+        steps.pre_tokenize(&mut cut).unwrap();
+        cut.get_splits(OffsetReferential::Original, OffsetType::Byte).into_iter().map(|(word, _, _)| word.to_owned()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn cutting_a_text_into_parts_changes_no_word(text in "([aZ1世]|[!/'\u{301}]|[ \n\r]|\n|[^a]){0,60}") {
+            for (pre, steps) in PRE_TOKENIZERS.iter().zip(&*STEPS) {
+                let apart: Vec<String> = parts(&text, 1).into_iter().flat_map(|part| words(steps, part)).collect();
+                prop_assert_eq!(words(steps, &text), apart, "{:?}", pre.names[0]);
+            }
+        }
+    }
 }

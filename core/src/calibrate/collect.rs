@@ -1,0 +1,254 @@
+//! The taps that add up Σx² and H = XᵀX while a model runs.
+
+use super::InputStatistics;
+use crate::error::{Error, Result};
+use crate::model::{Taps, with_values};
+use crate::report::{NoticeKind, Reporter};
+use candle_core::Tensor;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::{Accum, MatMut, MatRef, Par};
+use indexmap::IndexMap;
+use rayon::prelude::*;
+
+/// Tokens whose squares are added by one thread; fixed, so that sums do not depend on the number of threads.
+const SLAB_TOKENS: usize = 128;
+
+/// Running sums by input.
+pub(super) struct Collector<'a> {
+    gram_columns: usize,
+    reporter: &'a Reporter,
+    inputs: IndexMap<String, Sums>,
+    tensors: IndexMap<String, String>,
+    /// Inputs with non-finite values, after the first, which is reported in full.
+    later_non_finite: usize,
+}
+
+struct Sums {
+    tokens: u64,
+    sum_squares: Vec<f64>,
+    /// Lower triangle, row-major; the rest is zero until the end.
+    gram: Option<Vec<f32>>,
+    non_finite: bool,
+}
+
+impl<'a> Collector<'a> {
+    /// Keeps H of inputs up to `gram_columns` wide.
+    pub(super) fn new(gram_columns: usize, reporter: &'a Reporter) -> Self {
+        Self { gram_columns, reporter, inputs: IndexMap::new(), tensors: IndexMap::new(), later_non_finite: 0 }
+    }
+
+    /// The sums: statistics by input, and each tensor's input. Inputs none of whose tokens were finite are left out.
+    pub(super) fn finish(self) -> (IndexMap<String, InputStatistics>, IndexMap<String, String>) {
+        if self.later_non_finite > 0 {
+            let text = format!("{} more inputs behind it have tokens that are NaN or infinite; those tokens were left out", self.later_non_finite);
+            self.reporter.notice(None, NoticeKind::Other { text });
+        }
+        let mut tensors = self.tensors;
+        let mut inputs = IndexMap::new();
+        for (key, sums) in self.inputs {
+            if sums.tokens == 0 {
+                tensors.retain(|_, input| *input != key);
+                continue;
+            }
+            let mut gram = sums.gram;
+            if let Some(gram) = &mut gram {
+                mirror(gram, sums.sum_squares.len());
+            }
+            let sum_squares = sums.sum_squares.iter().map(|&s| s as f32).collect();
+            inputs.insert(key, InputStatistics { tokens: sums.tokens, sum_squares, gram });
+        }
+        (inputs, tensors)
+    }
+
+    fn sums_of(&mut self, names: &[String], columns: usize) -> Result<&mut Sums> {
+        let key = names.first().ok_or_else(|| Error::Input("an input that no linear reads".to_owned()))?;
+        if !self.inputs.contains_key(key) {
+            let keep = columns <= self.gram_columns;
+            if !keep && self.gram_columns > 0 {
+                let text = format!("its {columns} inputs are more than {}; only their squares were kept, no Gram matrix", self.gram_columns);
+                self.reporter.notice(Some(key), NoticeKind::Other { text });
+            }
+            let gram = keep.then(|| vec![0.0; columns * columns]);
+            self.inputs.insert(key.clone(), Sums { tokens: 0, sum_squares: vec![0.0; columns], gram, non_finite: false });
+            self.tensors.extend(names.iter().map(|name| (name.clone(), key.clone())));
+        }
+        let sums = &mut self.inputs[key];
+        if sums.sum_squares.len() != columns {
+            return Err(Error::Mismatch {
+                operation: "collect activations",
+                expected: format!("{} inputs of {key}", sums.sum_squares.len()),
+                got: columns.to_string(),
+            });
+        }
+        Ok(sums)
+    }
+
+    /// Tells of a non-finite channel; the first input in full, the ones behind it as a number.
+    fn tell_non_finite(&mut self, name: &str, channel: usize, tokens: usize) {
+        if self.inputs.get(name).is_some_and(|sums| sums.non_finite) {
+            return;
+        }
+        if self.inputs.values().any(|sums| sums.non_finite) {
+            self.later_non_finite += 1;
+        } else {
+            let text = format!("channel {channel} of its input is NaN or infinite ({tokens} tokens of the batch are); such tokens were left out");
+            self.reporter.notice(Some(name), NoticeKind::Other { text });
+        }
+        self.inputs[name].non_finite = true;
+    }
+}
+
+impl Taps for Collector<'_> {
+    fn linear_input(&mut self, names: &[String], input: &Tensor) -> Result<()> {
+        let (tokens, columns) = input.dims2()?;
+        with_values(input, |x| {
+            let sums = self.sums_of(names, columns)?;
+            let squares = column_squares(x, columns);
+            let Some(channel) = squares.iter().position(|s| !s.is_finite()) else {
+                sums.add(x, tokens, &squares);
+                return Ok(());
+            };
+            let finite: Vec<f32> = x.chunks_exact(columns).filter(|row| row.iter().all(|v| v.is_finite())).flatten().copied().collect();
+            let left = finite.len() / columns;
+            sums.add(&finite, left, &column_squares(&finite, columns));
+            self.tell_non_finite(&names[0], channel, tokens - left);
+            Ok(())
+        })
+    }
+}
+
+impl Sums {
+    fn add(&mut self, x: &[f32], tokens: usize, squares: &[f64]) {
+        if tokens == 0 {
+            return;
+        }
+        self.tokens += tokens as u64;
+        for (sum, square) in self.sum_squares.iter_mut().zip(squares) {
+            *sum += square;
+        }
+        let columns = self.sum_squares.len();
+        if let Some(gram) = &mut self.gram {
+            let x = MatRef::from_row_major_slice(x, tokens, columns);
+            let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+            let gram = MatMut::from_row_major_slice_mut(gram, columns, columns);
+            triangular::matmul(gram, lower, Accum::Add, x.transpose(), full, x, full, 1.0, Par::rayon(0));
+        }
+    }
+}
+
+/// Σx² of each column, in f64.
+fn column_squares(x: &[f32], columns: usize) -> Vec<f64> {
+    let slabs: Vec<Vec<f64>> = x
+        .par_chunks(SLAB_TOKENS * columns)
+        .map(|slab| {
+            let mut sums = vec![0.0f64; columns];
+            for row in slab.chunks_exact(columns) {
+                for (sum, &v) in sums.iter_mut().zip(row) {
+                    *sum += f64::from(v) * f64::from(v);
+                }
+            }
+            sums
+        })
+        .collect();
+    let mut total = vec![0.0; columns];
+    for slab in slabs {
+        for (sum, s) in total.iter_mut().zip(slab) {
+            *sum += s;
+        }
+    }
+    total
+}
+
+/// Copies the lower triangle into the upper one, in tiles that fit the cache.
+pub(super) fn mirror(matrix: &mut [f32], n: usize) {
+    const TILE: usize = 64;
+    for i0 in (0..n).step_by(TILE) {
+        for j0 in (0..=i0).step_by(TILE) {
+            for i in i0..(i0 + TILE).min(n) {
+                for j in j0..(j0 + TILE).min(i) {
+                    matrix[j * n + i] = matrix[i * n + j];
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tensor_from;
+
+    fn batch(tokens: usize, columns: usize, salt: usize) -> Vec<f32> {
+        (0..tokens * columns).map(|i| ((i * 7919 + salt * 31) % 1009) as f32 / 500.0 - 1.0).collect()
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|n| (*n).to_owned()).collect()
+    }
+
+    #[test]
+    fn sums_over_batches_equal_the_loops() {
+        let (columns, reporter) = (70, Reporter::default());
+        let mut collector = Collector::new(100, &reporter);
+        let mut all = Vec::new();
+        for (salt, tokens) in [200, 1, 33].into_iter().enumerate() {
+            let x = batch(tokens, columns, salt);
+            collector.linear_input(&names(&["q", "k"]), &tensor_from(x.clone(), tokens, columns).unwrap()).unwrap();
+            all.extend(x);
+        }
+        let (inputs, tensors) = collector.finish();
+        assert_eq!(tensors.get("k"), Some(&"q".to_owned()), "k reads q's input");
+        let got = &inputs["q"];
+        assert_eq!((got.tokens, inputs.len()), (234, 1), "one input");
+        let gram = got.gram.as_ref().unwrap();
+        for i in 0..columns {
+            for j in 0..columns {
+                let want: f64 = all.chunks(columns).map(|row| f64::from(row[i]) * f64::from(row[j])).sum();
+                assert!((f64::from(gram[i * columns + j]) - want).abs() < 1e-4 * 234.0, "H[{i},{j}] = {} instead of {want}", gram[i * columns + j]);
+            }
+            assert!((got.sum_squares[i] / gram[i * columns + i] - 1.0).abs() < 1e-5, "the diagonal is Σx²");
+        }
+        assert!(reporter.notices().is_empty(), "nothing to tell");
+    }
+
+    #[test]
+    fn sums_have_the_same_bits_for_any_number_of_threads() {
+        let run = |threads| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let reporter = Reporter::default();
+                let mut collector = Collector::new(400, &reporter);
+                collector.linear_input(&names(&["q"]), &tensor_from(batch(500, 300, 1), 500, 300).unwrap()).unwrap();
+                let input = collector.finish().0.shift_remove("q").unwrap();
+                (input.sum_squares, input.gram)
+            })
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(5), "one, two, five threads");
+    }
+
+    #[test]
+    fn a_wide_input_keeps_only_squares_and_says_so() {
+        let reporter = Reporter::default();
+        let mut collector = Collector::new(8, &reporter);
+        collector.linear_input(&names(&["down"]), &tensor_from(batch(3, 9, 0), 3, 9).unwrap()).unwrap();
+        let (inputs, _) = collector.finish();
+        assert!(inputs["down"].gram.is_none() && inputs["down"].sum_squares.len() == 9, "squares only");
+        assert_eq!(reporter.notices().len(), 1, "one notice");
+    }
+
+    #[test]
+    fn tokens_with_nan_are_left_out_and_the_first_channel_is_named() {
+        let reporter = Reporter::default();
+        let mut collector = Collector::new(8, &reporter);
+        let mut x = batch(5, 4, 0);
+        x[2 * 4 + 3] = f32::NAN;
+        collector.linear_input(&names(&["a"]), &tensor_from(x, 5, 4).unwrap()).unwrap();
+        collector.linear_input(&names(&["b", "c"]), &tensor_from(vec![f32::INFINITY; 20], 5, 4).unwrap()).unwrap();
+        let (inputs, tensors) = collector.finish();
+        assert_eq!(inputs["a"].tokens, 4, "one token left out");
+        assert!(inputs["a"].sum_squares.iter().all(|s| s.is_finite()), "clean sums");
+        assert!(!inputs.contains_key("b") && !tensors.contains_key("c"), "nothing is known of an input without finite tokens");
+        let notices: Vec<String> = reporter.notices().iter().map(ToString::to_string).collect();
+        assert!(notices.len() == 2 && notices[0].starts_with("a: channel 3"), "{notices:?}");
+    }
+}
