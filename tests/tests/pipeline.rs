@@ -1,5 +1,7 @@
 //! From recipe to file on a tiny model: the journal, the writers, what is left after a failure.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where its ground is missing")]
+
 use anyhow::Result;
 use halftone_core::Error;
 use halftone_core::codec::{Format, GgmlType, IntFormat};

@@ -318,7 +318,10 @@ fn parse_target(text: &str) -> Result<Target, String> {
 }
 
 fn parse_export(text: &str) -> Result<ExportFormat, String> {
-    ExportFormat::ALL.into_iter().find(|f| f.name() == text).ok_or_else(|| format!("known formats are {}", ExportFormat::ALL.map(ExportFormat::name).join(", ")))
+    ExportFormat::ALL
+        .into_iter()
+        .find(|f| f.name() == text)
+        .ok_or_else(|| format!("known formats are {}", ExportFormat::ALL.map(ExportFormat::name).join(", ")))
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ pub struct Tokenizer {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one tokenizer a model")]
 enum Kind {
     Pretrained(Box<Pretrained>),
     Scores(ScoredVocabulary),
