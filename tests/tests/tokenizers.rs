@@ -1,6 +1,6 @@
 //! Tokens of real models against llama.cpp's, whose ids of the same text are pinned here as a count and a hash.
 
-#![expect(clippy::unwrap_used, reason = "a test stops where its ground is missing")]
+#![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
 use halftone_core::report::Reporter;
 use halftone_core::source::{self, Tokenizer};
