@@ -56,7 +56,7 @@ pub fn allocate(problem: &Problem, budget: Budget) -> Result<Plan> {
         Budget::BitsPerWeight(bits) => {
             let least = bits_per_weight(problem, smallest);
             // Not below: a NaN is infeasible too.
-            if bits.is_nan() || bits < least {
+            if bits.partial_cmp(&least).is_none_or(std::cmp::Ordering::is_lt) {
                 return Err(infeasible(
                     format!("{bits} bits per weight"),
                     format!("the smallest formats have {least:.4} bits per weight ({smallest} bytes in the file)"),
@@ -78,7 +78,7 @@ fn smallest_within(problem: &Problem, relaxation: &Relaxation, max_cost: f64) ->
     let mut cost = problem.cost(&picks);
     let mut steps = relaxation.steps.iter();
     // Also goes on where the cost is not a number.
-    while cost.is_nan() || cost > max_cost {
+    while cost.partial_cmp(&max_cost).is_none_or(std::cmp::Ordering::is_gt) {
         let Some(step) = steps.next() else {
             return Err(Error::Infeasible {
                 budget: format!("a predicted cost of {max_cost}"),
