@@ -12,7 +12,7 @@ use crate::studio::widgets::labels::{cell, line, note, text_line};
 use crate::studio::widgets::legend::{Scale, legend};
 use crate::studio::widgets::plots;
 use egui::epaint::Mesh;
-use egui::{Align2, Rect, RichText, ScrollArea, Sense, Ui, pos2, vec2};
+use egui::{Align, Align2, Layout, Rect, RichText, ScrollArea, Sense, Ui, pos2, vec2};
 use egui_plot::{Line, PlotPoint, PlotPoints, Points, Text, VLine};
 use halftone_core::numeric::metric::sqnr_from_relative_error;
 use halftone_core::sensitivity::Row;
@@ -48,7 +48,7 @@ impl InspectorPane {
         let report = model.report.filter(|r| r.tensor == tensor && session.source.as_ref().is_some_and(|s| s.fingerprint == r.model)).map(AsRef::as_ref);
         let height = ui.available_height();
         ui.horizontal_top(|ui| {
-            ui.allocate_ui(vec2(208.0, height), |ui| {
+            ui.allocate_ui_with_layout(vec2(208.0, height), Layout::top_down(Align::Min), |ui| {
                 ScrollArea::vertical().id_salt("figures").auto_shrink([false, false]).show(ui, |ui| {
                     ui.set_max_width(196.0);
                     facts(tensor, entry, statistics, report, model, ui);

@@ -88,7 +88,7 @@ pub fn format_list(ui: &mut Ui, formats: impl Iterator<Item = Format>) {
     job.wrap.max_width = ui.available_width();
     let simple = |color| TextFormat { line_height: Some(22.0), ..TextFormat::simple(FontId::proportional(BODY), color) };
     for format in formats {
-        job.append("■\u{a0}", 0.0, simple(tokens.format(format)));
+        job.append(&format!("{}\u{a0}", egui_material_icons::icons::ICON_SQUARE.codepoint), 0.0, simple(tokens.format(format)));
         job.append(&format!("{format}"), 0.0, simple(*tokens.text));
         job.append("   ", 0.0, simple(*tokens.text));
     }
