@@ -103,7 +103,7 @@ fn dragging_the_budget_slider_makes_one_undo_step() {
     let allocation = |driver: &Driver| driver.harness.state().session.allocation.recipe().clone();
     let at_first = allocation(&driver);
     driver.frames(4);
-    let slider = driver.harness.get_by_label("Budget").rect();
+    let slider = driver.harness.get_by_label("Budget slider").rect();
     let at = |t: f32| egui::pos2(slider.left() + slider.width() * t, slider.center().y);
     driver.harness.drag_at(at(0.5));
     driver.frames(2);

@@ -108,7 +108,7 @@ fn bits_of(allocation: &Allocation, bytes: u64) -> f64 {
 
 fn slide(ui: &mut Ui, value: &mut f64, low: f64, high: f64, log: bool, digits: usize, unit: &str) -> (Response, Response) {
     let slider = ui.add(Slider::new(value, low..=high).logarithmic(log).show_value(false));
-    slider.widget_info(|| WidgetInfo::slider(true, *value, "Budget"));
+    slider.widget_info(|| WidgetInfo::slider(true, *value, "Budget slider"));
     let speed = (high - low) / 400.0;
     let field = ui.add(DragValue::new(value).range(low..=high).speed(speed).fixed_decimals(digits).suffix(unit));
     field.widget_info(|| WidgetInfo::labeled(Role::SpinButton, true, "Budget as a number"));

@@ -166,7 +166,7 @@ fn blocks(comparison: &Comparison, ui: &mut Ui, outbox: &mut Outbox) {
         let rows = comparison.block_errors.iter().enumerate().map(|(i, e)| format!("{i},{e}\n"));
         format!("block,relative_error\n{}", rows.collect::<String>())
     });
-    note(ui, "How far the stream behind each block moved, over all tokens: ‖after − before‖² / ‖before‖²");
+    note(ui, "How far the stream behind each block moved, over all tokens, as a share of its power");
 }
 
 fn tensors(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {

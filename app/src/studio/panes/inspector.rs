@@ -122,7 +122,7 @@ fn weights(report: Option<&TensorReport>, log: bool, ui: &mut Ui, outbox: &mut O
     let (before, after) = plots::pair(ui);
     let line = theme::tokens(ui).faint.gamma_multiply(0.5);
     let height = (ui.available_height() - 20.0).max(80.0);
-    let axis = if log { "log₁₀ (1 + count)" } else { "Weights" };
+    let axis = if log { "Weights, log scale" } else { "Weights" };
     let plot = plots::plot("weights", height).y_axis_label(axis).y_axis_min_width(32.0).x_axis_formatter(|mark, _| figures::error(mark.value));
     let response = plot
         .show(ui, |plot| {
