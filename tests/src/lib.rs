@@ -1,5 +1,6 @@
 //! What several test binaries share.
 
+pub mod clients;
 pub mod models;
 pub mod stories15m;
 pub mod studio;

@@ -11,7 +11,11 @@ fn root() -> PathBuf {
 
 /// Every package's name and the names it reaches through normal and build dependencies.
 fn reachable() -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--locked", "--offline"]).current_dir(root()).output().context("run cargo metadata")?;
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .context("run cargo metadata")?;
     anyhow::ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
@@ -46,7 +50,13 @@ fn arrows_point_from_app_to_core_to_shaders_and_never_back() {
     let all = reachable().expect("cargo metadata of this workspace");
     assert!(reaches(&all, "halftone", "halftone-core"), "app uses core");
     assert!(reaches(&all, "halftone-core", "halftone-shaders"), "core uses shaders");
-    for (from, to) in [("halftone-core", "halftone"), ("halftone-shaders", "halftone-core"), ("halftone-shaders", "halftone"), ("halftone", "halftone-tests"), ("halftone", "xtask")] {
+    for (from, to) in [
+        ("halftone-core", "halftone"),
+        ("halftone-shaders", "halftone-core"),
+        ("halftone-shaders", "halftone"),
+        ("halftone", "halftone-tests"),
+        ("halftone", "xtask"),
+    ] {
         assert!(!reaches(&all, from, to), "{from} must not reach {to}");
     }
 }

@@ -1,5 +1,7 @@
 //! The readers: real models open with the right catalog, and no file, however malformed, does more than give an error.
 
+#![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+
 use halftone_core::Error;
 use halftone_core::report::Reporter;
 use halftone_core::source::{self, Role, RopeLayout, Source, SourceFormat};

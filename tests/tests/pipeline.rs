@@ -1,10 +1,12 @@
 //! From recipe to file on a tiny model: the journal, the writers, what is left after a failure.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where its ground is missing")]
+
 use anyhow::Result;
 use halftone_core::Error;
 use halftone_core::codec::{Format, GgmlType, IntFormat};
 use halftone_core::compute::DeviceChoice;
-use halftone_core::export::{ExportFormat, gguf, verify, writer};
+use halftone_core::export::{ExportFormat, gguf, verify, write_report, writer};
 use halftone_core::job::{Artifact, CancelToken, JobContext, JobEvent, QuantizeOptions, quantize};
 use halftone_core::recipe::Recipe;
 use halftone_core::report::{NoticeKind, Reporter};
@@ -13,8 +15,8 @@ use halftone_tests::tiny_model;
 use rand::{Rng as _, SeedableRng as _};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 const FORMATS: [Format; 8] = [
     Format::F16,
@@ -313,5 +315,50 @@ fn a_cancelled_export_leaves_nothing_behind() -> Result<()> {
     let error = writer(ExportFormat::Gguf).write(&bench.source, &artifact, &out.join("x.gguf"), &cx).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
     assert!(files_in(&out).is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_record_that_cannot_be_written_stops_the_job_and_keeps_the_others() -> Result<()> {
+    let bench = Bench::gguf()?;
+    let recipe = bench.recipe(11);
+    // A folder where the record belongs: the file beside it can be written, but not renamed.
+    let records = bench.path("job/records");
+    std::fs::create_dir_all(records.join("0005.rec"))?;
+    let error = bench.quantize(&recipe, "job", &JobContext::silent()).unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("0005.rec")), "{error}");
+    let names: Vec<_> = files_in(&records).into_keys().collect();
+    assert!(names.iter().all(|n| n.ends_with(".rec") && !n.starts_with('.')), "no temporary file is left: {names:?}");
+    assert!((0..5).all(|i| names.contains(&format!("{i:04}.rec"))), "what was before it is durable: {names:?}");
+    std::fs::remove_dir(records.join("0005.rec"))?;
+    bench.quantize(&recipe, "job", &JobContext::silent())?;
+    Ok(())
+}
+
+#[test]
+fn an_artifact_of_another_model_is_not_exported() -> Result<()> {
+    let (bench, other) = (Bench::gguf()?, Bench::safetensors()?);
+    let artifact = bench.quantize(&bench.recipe(12), "job", &JobContext::silent())?;
+    for format in ExportFormat::ALL {
+        let path = other.path("out.gguf");
+        let error = writer(format).write(&other.source, &artifact, &path, &JobContext::silent()).unwrap_err();
+        assert!(matches!(error, Error::Mismatch { .. }) && !path.exists(), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_report_names_the_hashes_and_every_tensor_and_escapes_what_the_file_says() -> Result<()> {
+    let mut bench = Bench::gguf()?;
+    bench.source.config.name = Some("<script>".into());
+    let artifact = bench.quantize(&bench.recipe(13), "job", &JobContext::silent())?;
+    let exported = writer(ExportFormat::Gguf).write(&bench.source, &artifact, &bench.path("out.gguf"), &JobContext::silent())?;
+    write_report(&bench.path("out.html"), &bench.source, &artifact, &exported, None)?;
+    let html = std::fs::read_to_string(bench.path("out.html"))?;
+    for text in [&exported.hash, &artifact.recipe.hash(), &bench.source.fingerprint] {
+        assert!(html.contains(text.as_str()));
+    }
+    assert!(artifact.tensors().all(|t| html.contains(&t.tensor)));
+    assert!(html.contains("&lt;script&gt;") && !html.contains("<script>"));
     Ok(())
 }

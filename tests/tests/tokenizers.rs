@@ -1,5 +1,7 @@
 //! Tokens of real models against llama.cpp's, whose ids of the same text are pinned here as a count and a hash.
 
+#![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+
 use halftone_core::report::Reporter;
 use halftone_core::source::{self, Tokenizer};
 use halftone_tests::{models::model, stories15m};

@@ -210,11 +210,12 @@ pub struct QuantizeArgs {
 /// Options of `compare`.
 #[derive(Clone, Debug, Args)]
 pub struct CompareArgs {
-    /// The original.
-    #[command(flatten)]
-    pub model: ModelArg,
-    /// What was made of it: a job folder or a model file
-    pub other: PathBuf,
+    /// The original, and what was made of it: a job folder or a model file
+    #[arg(required = true, num_args = 1..=2, value_names = ["MODEL", "JOB|FILE"])]
+    pub models: Vec<String>,
+    /// The built-in demo model is the original
+    #[arg(long)]
+    pub demo: bool,
     /// Held-out text
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub text: Vec<PathBuf>,
@@ -318,7 +319,10 @@ fn parse_target(text: &str) -> Result<Target, String> {
 }
 
 fn parse_export(text: &str) -> Result<ExportFormat, String> {
-    ExportFormat::ALL.into_iter().find(|f| f.name() == text).ok_or_else(|| format!("known formats are {}", ExportFormat::ALL.map(ExportFormat::name).join(", ")))
+    ExportFormat::ALL
+        .into_iter()
+        .find(|f| f.name() == text)
+        .ok_or_else(|| format!("known formats are {}", ExportFormat::ALL.map(ExportFormat::name).join(", ")))
 }
 
 #[cfg(test)]

@@ -193,7 +193,8 @@ fn text(report: &Report) -> String {
             rows.push(row(&format!("{} (best preset of that size)", preset.plan.name), preset.plan.file_bytes, &preset.comparison));
         }
         out += &print::table(&["on held-out text", "bytes", "mean KL", "same top token", "perplexity"], &rows);
-        out += &format!("\nperplexity of the original {:.3} ± {:.3}; {} tokens scored\n\n", ours.perplexity_before.0, ours.perplexity_before.1, ours.tokens.len());
+        out +=
+            &format!("\nperplexity of the original {:.3} ± {:.3}; {} tokens scored\n\n", ours.perplexity_before.0, ours.perplexity_before.1, ours.tokens.len());
     }
     out += &export_command::describe(&report.exported);
     let laps: Vec<String> = report.stage_secs.iter().filter(|(_, s)| *s >= 0.05).map(|(n, s)| format!("{n} {s:.1} s")).collect();

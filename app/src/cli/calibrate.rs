@@ -19,7 +19,13 @@ pub fn run(session: &Session, args: &CalibrateArgs) -> anyhow::Result<()> {
         "inputs": calibration.inputs.len(), "tensors": calibration.tensors.len(),
     });
     print::result(session.global.json, &summary, || {
-        format!("{} tokens; statistics of {} inputs for {} tensors in {}", print::grouped(tokens), calibration.inputs.len(), calibration.tensors.len(), args.output.display())
+        format!(
+            "{} tokens; statistics of {} inputs for {} tensors in {}",
+            print::grouped(tokens),
+            calibration.inputs.len(),
+            calibration.tensors.len(),
+            args.output.display()
+        )
     })
 }
 

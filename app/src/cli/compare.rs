@@ -1,25 +1,32 @@
 //! `compare`.
 
-use super::args::CompareArgs;
+use super::args::{CompareArgs, ModelArg};
 use super::print;
 use super::session::Session;
+use halftone_core::Error;
 use halftone_core::calibrate::read_texts;
 use halftone_core::eval::{CompareOptions, Comparison, Quantized, compare};
 use halftone_core::job::Artifact;
 use halftone_core::model::Weights;
+use std::path::Path;
 
 /// Compares the original with a job or a file.
 pub fn run(session: &Session, args: &CompareArgs) -> anyhow::Result<()> {
-    let source = session.open(&args.model)?;
+    let (model, other) = match (args.models.as_slice(), args.demo) {
+        ([model, other], false) => (Some(model.clone()), Path::new(other)),
+        ([other], true) => (None, Path::new(other)),
+        _ => return Err(Error::Input("name the original (or --demo) and what was made of it".to_owned()).into()),
+    };
+    let source = session.open(&ModelArg { model, demo: args.demo })?;
     let tokenizer = source.tokenizer()?;
     let text = read_texts(&args.text)?;
     let options = CompareOptions { chunks: args.chunks, context: args.context };
     let run = |after: &dyn Weights| compare(&source, after, &tokenizer, &text, options, &session.cx);
-    let comparison = if args.other.join("job.toml").is_file() {
-        let artifact = Artifact::open(&args.other)?;
+    let comparison = if other.join("job.toml").is_file() {
+        let artifact = Artifact::open(other)?;
         run(&Quantized { source: &source, artifact: &artifact })?
     } else {
-        run(&session.open_path(&args.other)?)?
+        run(&session.open_path(other)?)?
     };
     session.pause_progress();
     print::result(session.global.json, &comparison, || describe(&comparison))

@@ -61,7 +61,9 @@ fn text(table: &Table) -> String {
         .rows
         .iter()
         .map(|row| {
-            let cells = formats.iter().map(|f| row.cells.iter().find(|c| c.stored_as == *f).and_then(|c| c.metric(metric)).map_or_else(|| "–".to_owned(), |v| format!("{v:.2e}")));
+            let cells = formats
+                .iter()
+                .map(|f| row.cells.iter().find(|c| c.stored_as == *f).and_then(|c| c.metric(metric)).map_or_else(|| "–".to_owned(), |v| format!("{v:.2e}")));
             std::iter::once(row.tensor.clone()).chain(cells).collect()
         })
         .collect();

@@ -41,7 +41,8 @@ fn load_in(client: &str, file: &Path) -> anyhow::Result<String> {
         llama.arg("-m").arg(file).args(["-p", "Once upon a time", "-n", "8", "--temp", "0", "-no-cnv"]);
         llama
     };
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{client} is not installed: {:?} could not be started", command.get_program()))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("{client} is not installed: {:?} could not be started", command.get_program()))?;
     anyhow::ensure!(output.status.success(), "{client} could not load {}: {}", file.display(), String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -32,14 +32,7 @@ impl Plan {
     pub fn new(name: impl Into<String>, problem: &Problem, picks: &[usize], gap: Option<f64>) -> Self {
         let named = problem.groups.iter().zip(picks).flat_map(|(g, &p)| g.tensors.iter().map(move |t| (t.clone(), g.choices[p].format)));
         let file_bytes = problem.file_bytes(picks);
-        Self {
-            name: name.into(),
-            formats: named.collect(),
-            file_bytes,
-            cost: problem.cost(picks),
-            bits_per_weight: bits_per_weight(problem, file_bytes),
-            gap,
-        }
+        Self { name: name.into(), formats: named.collect(), file_bytes, cost: problem.cost(picks), bits_per_weight: bits_per_weight(problem, file_bytes), gap }
     }
 }
 
@@ -63,8 +56,11 @@ pub fn allocate(problem: &Problem, budget: Budget) -> Result<Plan> {
         Budget::BitsPerWeight(bits) => {
             let least = bits_per_weight(problem, smallest);
             // Not below: a NaN is infeasible too.
-            if !(bits >= least) {
-                return Err(infeasible(format!("{bits} bits per weight"), format!("the smallest formats have {least:.4} bits per weight ({smallest} bytes in the file)")));
+            if bits.partial_cmp(&least).is_none_or(std::cmp::Ordering::is_lt) {
+                return Err(infeasible(
+                    format!("{bits} bits per weight"),
+                    format!("the smallest formats have {least:.4} bits per weight ({smallest} bytes in the file)"),
+                ));
             }
             let bytes = (bits * problem.weights as f64 / 8.0).floor() as u64;
             solve_relaxed(problem, &relaxation, problem.fixed_bytes.saturating_add(bytes).max(smallest))?
@@ -82,7 +78,7 @@ fn smallest_within(problem: &Problem, relaxation: &Relaxation, max_cost: f64) ->
     let mut cost = problem.cost(&picks);
     let mut steps = relaxation.steps.iter();
     // Also goes on where the cost is not a number.
-    while !(cost <= max_cost) {
+    while cost.partial_cmp(&max_cost).is_none_or(std::cmp::Ordering::is_gt) {
         let Some(step) = steps.next() else {
             return Err(Error::Infeasible {
                 budget: format!("a predicted cost of {max_cost}"),

@@ -278,7 +278,10 @@ mod tests {
 
     #[test]
     fn a_preset_without_its_format_in_the_table_is_none_and_pins_stay() {
-        let rows = vec![row("blk.0.ffn_up.weight", &[8, 256], &[(T::Q4_0, 0.1), (T::Q8_0, 0.001)]), row("blk.0.ffn_gate.weight", &[8, 256], &[(T::Q4_0, 0.1), (T::Q8_0, 0.001)])];
+        let rows = vec![
+            row("blk.0.ffn_up.weight", &[8, 256], &[(T::Q4_0, 0.1), (T::Q8_0, 0.001)]),
+            row("blk.0.ffn_gate.weight", &[8, 256], &[(T::Q4_0, 0.1), (T::Q8_0, 0.001)]),
+        ];
         let table = table(rows);
         let problem = Problem::new(&table, Metric::Weight, Target::LlamaCpp, &pins(&[("blk.0.ffn_up.weight", T::Q8_0)]));
         let plan = |name: &str| preset_plan(PRESETS.iter().find(|p| p.name == name).unwrap(), &table, &problem);

@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn a_pin_that_was_not_measured_is_priced_from_its_neighbour() {
-        let problem = Problem::new(&table(vec![row("x", &[4, 32], &[(T::Q4_0, 0.1), (T::Q8_0, 0.0004)])]), Metric::Weight, Target::LlamaCpp, &pins(&[("x", T::Q5_0)]));
+        let problem =
+            Problem::new(&table(vec![row("x", &[4, 32], &[(T::Q4_0, 0.1), (T::Q8_0, 0.0004)])]), Metric::Weight, Target::LlamaCpp, &pins(&[("x", T::Q5_0)]));
         let choice = problem.groups[0].choices[0];
         assert_eq!(choice.bytes, 96, "4 × 22 bytes, padded");
         assert!((choice.cost - 0.025).abs() < 1e-9, "one bit above Q4_0 is a quarter of its error: {}", choice.cost);

@@ -23,15 +23,7 @@ pub(super) fn row(tensor: &str, shape: &[usize], formats: &[(GgmlType, f64)]) ->
 }
 
 pub(super) fn table(rows: Vec<Row>) -> Table {
-    Table {
-        model: String::new(),
-        model_path: "model".into(),
-        calibration: None,
-        tool: String::new(),
-        rounding: "nearest".into(),
-        fixed_bytes: 1024,
-        rows,
-    }
+    Table { model: String::new(), model_path: "model".into(), calibration: None, tool: String::new(), rounding: "nearest".into(), fixed_bytes: 1024, rows }
 }
 
 pub(super) fn pins(pins: &[(&str, GgmlType)]) -> IndexMap<String, Format> {

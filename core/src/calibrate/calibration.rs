@@ -132,8 +132,8 @@ mod tests {
     use super::*;
     use crate::model::random::RandomLlama;
     use crate::model::with_values;
-    use candle_core::Tensor;
     use crate::source::RopeLayout;
+    use candle_core::Tensor;
 
     #[test]
     fn every_weight_matrix_gets_an_input_of_its_width_and_the_sums_are_of_that_input() {

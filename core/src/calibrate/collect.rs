@@ -74,7 +74,11 @@ impl<'a> Collector<'a> {
         }
         let sums = &mut self.inputs[key];
         if sums.sum_squares.len() != columns {
-            return Err(Error::Mismatch { operation: "collect activations", expected: format!("{} inputs of {key}", sums.sum_squares.len()), got: columns.to_string() });
+            return Err(Error::Mismatch {
+                operation: "collect activations",
+                expected: format!("{} inputs of {key}", sums.sum_squares.len()),
+                got: columns.to_string(),
+            });
         }
         Ok(sums)
     }

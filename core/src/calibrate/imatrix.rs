@@ -161,7 +161,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("i.dat");
         let mut bytes = Vec::new();
-        let mut int = |bytes: &mut Vec<u8>, v: i32| bytes.extend(v.to_le_bytes());
+        let int = |bytes: &mut Vec<u8>, v: i32| bytes.extend(v.to_le_bytes());
         int(&mut bytes, 1);
         int(&mut bytes, 3);
         bytes.extend(b"abc");

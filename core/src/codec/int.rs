@@ -60,7 +60,7 @@ impl IntFormat {
     pub fn unpack(self, bytes: &[u8], codes: &mut [u8], scales: &mut [f32], zeros: &mut [u8]) {
         for (i, (block, codes)) in bytes.chunks_exact(self.block_bytes()).zip(codes.chunks_exact_mut(usize::from(self.group))).enumerate() {
             (scales[i], zeros[i]) = self.header(block);
-            self.each_eight(block, codes, |code| code);
+            self.each_code(block, codes, |code| code);
         }
     }
 
@@ -69,7 +69,7 @@ impl IntFormat {
         for (block, values) in bytes.chunks_exact(self.block_bytes()).zip(out.chunks_exact_mut(usize::from(self.group))) {
             let (scale, zero) = self.header(block);
             let zero = f32::from(zero);
-            self.each_eight(block, values, |code| scale * (f32::from(code) - zero));
+            self.each_code(block, values, |code| scale * (f32::from(code) - zero));
         }
     }
 
@@ -77,16 +77,16 @@ impl IntFormat {
         (f16::from_le_bytes([block[0], block[1]]).to_f32(), if self.symmetric { self.middle() } else { block[2] })
     }
 
-    /// Eight codes are `bits` whole bytes.
-    fn each_eight<T>(self, block: &[u8], out: &mut [T], value: impl Fn(u8) -> T) {
-        let bits = usize::from(self.bits);
-        for (bytes, out) in block[self.header_bytes()..].chunks_exact(bits).zip(out.as_chunks_mut::<8>().0) {
-            let mut word = [0u8; 8];
-            word[..bits].copy_from_slice(bytes);
-            let word = u64::from_le_bytes(word);
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = value((word >> (i * bits)) as u8 & self.top());
-            }
+    fn each_code<T>(self, block: &[u8], out: &mut [T], value: impl Fn(u8) -> T) {
+        let packed = &block[self.header_bytes()..];
+        match self.bits {
+            2 => each_eight::<2, T>(packed, out, value),
+            3 => each_eight::<3, T>(packed, out, value),
+            4 => each_eight::<4, T>(packed, out, value),
+            5 => each_eight::<5, T>(packed, out, value),
+            6 => each_eight::<6, T>(packed, out, value),
+            7 => each_eight::<7, T>(packed, out, value),
+            _ => each_eight::<8, T>(packed, out, value),
         }
     }
 
@@ -96,6 +96,18 @@ impl IntFormat {
         let (mut codes, mut scales, mut zeros) = (vec![0; row.len()], vec![0.0; groups], vec![0; groups]);
         encode_groups(self, row, importance, &mut codes, &mut scales, &mut zeros);
         self.pack(&codes, &scales, &zeros, out);
+    }
+}
+
+/// Eight codes are `BITS` whole bytes.
+fn each_eight<const BITS: usize, T>(packed: &[u8], out: &mut [T], value: impl Fn(u8) -> T) {
+    for (bytes, out) in packed.as_chunks::<BITS>().0.iter().zip(out.as_chunks_mut::<8>().0) {
+        let mut word = [0u8; 8];
+        word[..BITS].copy_from_slice(bytes);
+        let word = u64::from_le_bytes(word);
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = value((word >> (i * BITS)) as u8 & (u8::MAX >> (8 - BITS)));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! ones, are measured with the half-precision scale that is stored. Scales are not negative and ranges hold 0, as the runtimes expect.
 
 use super::IntFormat;
-use super::lanes::{LANES, Lanes, TINY, finite, normalise, reciprocal, round, smallest, spread, to_half};
+use super::lanes::{LANES, Lanes, TINY, array, finite, fold, max, min, normalise, reciprocal, round, smallest, spread, to_half, whole};
 
 /// Encodes whole groups of one row into codes, scales (half-precision numbers) and zero points.
 pub(super) fn encode_groups(format: IntFormat, row: &[f32], importance: Option<&[f32]>, codes: &mut [u8], scales: &mut [f32], zeros: &mut [u8]) {
@@ -64,7 +64,7 @@ impl Candidates {
     /// Fits each scale by least squares to the codes it gives; returns also the losses, up to a constant.
     #[inline(always)]
     fn refit(&mut self, x: &[f32], w: &[f32], top: f32) -> Lanes {
-        let inverse = self.scale.map(reciprocal);
+        let inverse: Lanes = array(|c| reciprocal(self.scale[c]));
         let (mut xv, mut vv) = ([0.0; LANES], [0.0; LANES]);
         for (&x, &w) in x.iter().zip(w) {
             for c in 0..LANES {
@@ -73,14 +73,14 @@ impl Candidates {
                 vv[c] += w * v * v;
             }
         }
-        self.scale = std::array::from_fn(|c| if vv[c] > 0.0 { xv[c] / vv[c] } else { 0.0 });
-        std::array::from_fn(|c| -self.scale[c] * xv[c])
+        self.scale = array(|c| if vv[c] > 0.0 { xv[c] / vv[c] } else { 0.0 });
+        array(|c| -self.scale[c] * xv[c])
     }
 
     /// Σ w·(ŵ − x)² of each pair as it is.
     #[inline(always)]
     fn errors(&self, x: &[f32], w: &[f32], top: f32) -> Lanes {
-        let inverse = self.scale.map(reciprocal);
+        let inverse: Lanes = array(|c| reciprocal(self.scale[c]));
         let mut error = [0.0; LANES];
         for (&x, &w) in x.iter().zip(w) {
             for c in 0..LANES {
@@ -88,7 +88,7 @@ impl Candidates {
                 error[c] += w * (r * r);
             }
         }
-        error
+        whole(error)
     }
 }
 
@@ -96,11 +96,7 @@ impl Candidates {
 #[inline(always)]
 fn fit(format: IntFormat, x: &[f32], w: &[f32]) -> (f32, f32) {
     let (top, middle) = (f32::from(format.top()), f32::from(format.middle()));
-    let (mut low, mut high) = (0.0f32, 0.0f32);
-    for &v in x {
-        low = if v < low { v } else { low };
-        high = if v > high { v } else { high };
-    }
+    let (low, high) = (fold(x, 0.0, min), fold(x, 0.0, max));
     if low.abs().max(high) < TINY {
         return (0.0, middle);
     }
@@ -117,9 +113,11 @@ fn fit(format: IntFormat, x: &[f32], w: &[f32]) -> (f32, f32) {
         }
     }
     let step = 0.03 / (top + 1.0).sqrt();
-    let scale = std::array::from_fn(|c| if c < 2 { plain[c].0 } else { to_half(best.1 * (1.0 + step * (c as f32 - 9.0))) });
-    let zero = std::array::from_fn(|c| if c < 2 { plain[c].1 } else { best.2 });
-    let measured = Candidates { scale, zero };
+    let mut scale: Lanes = array(|c| to_half(best.1 * (1.0 + step * (c as f32 - 9.0))));
+    let mut zero = [best.2; LANES];
+    (scale[0], zero[0]) = plain[0];
+    (scale[1], zero[1]) = plain[1];
+    let measured = Candidates { scale: whole(scale), zero: whole(zero) };
     let c = smallest(&measured.errors(x, w, top));
     (measured.scale[c], measured.zero[c])
 }
@@ -133,17 +131,17 @@ fn starts(format: IntFormat, low: f32, high: f32) -> ([Candidates; 4], [(f32, f3
     if format.symmetric {
         let half = 0.5 + 0.5 * least;
         let (below, above) = (-low / middle, high / (middle - 1.0));
-        let start = |share: Lanes, widest: f32| Candidates { scale: share.map(|share| share * widest), zero: [middle; LANES] };
+        let start = |share: Lanes, widest: f32| Candidates { scale: array(|c| share[c] * widest), zero: [middle; LANES] };
         let (narrow, wide) = (spread(least, half), spread(half, 1.06));
         let plain = [(to_half((-low).max(high) / middle), middle), (to_half(below.max(above)), middle)];
         ([start(narrow, below), start(wide, below), start(narrow, above), start(wide, above)], plain)
     } else {
         // All pairs of 8 shares below and above.
         let shares = spread(least, 1.02);
-        let batches = std::array::from_fn(|batch| {
-            let lows: Lanes = std::array::from_fn(|c| low * shares[2 * (2 * batch + c / 8) + 1]);
-            let scale = std::array::from_fn(|c| (high * shares[2 * (c % 8) + 1] - lows[c]) / top);
-            Candidates { scale, zero: std::array::from_fn(|c| zero_point(lows[c], scale[c], top)) }
+        let batches = [0, 1, 2, 3].map(|batch| {
+            let lows: Lanes = array(|c| low * shares[2 * (2 * batch + c / 8) + 1]);
+            let scale: Lanes = array(|c| (high * shares[2 * (c % 8) + 1] - lows[c]) / top);
+            Candidates { scale, zero: array(|c| zero_point(lows[c], scale[c], top)) }
         });
         let scale = to_half((high - low) / top);
         (batches, [(scale, zero_point(low, scale, top)); 2])

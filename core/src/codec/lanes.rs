@@ -29,6 +29,16 @@ pub(in crate::codec) fn to_half(v: f32) -> f32 {
     if v.abs() < 6.103_515_6e-5 { subnormal } else { normal }
 }
 
+/// `[value(0), value(1), …]`. (The standard `array::from_fn` and `map` are not always inlined, and then are not compiled for wide vectors.)
+#[inline(always)]
+pub(in crate::codec) fn array<T: Copy + Default, const N: usize>(value: impl Fn(usize) -> T) -> [T; N] {
+    let mut values = [T::default(); N];
+    for (i, v) in values.iter_mut().enumerate() {
+        *v = value(i);
+    }
+    values
+}
+
 /// 1/d, and 0 for 0.
 #[inline(always)]
 pub(in crate::codec) fn reciprocal(d: f32) -> f32 {
@@ -38,8 +48,52 @@ pub(in crate::codec) fn reciprocal(d: f32) -> f32 {
 /// Index of the smallest value, the first of equals; not-a-number never wins.
 #[inline(always)]
 pub(in crate::codec) fn smallest(values: &Lanes) -> usize {
-    let least = values.iter().fold(f32::INFINITY, |least, &v| if v < least { v } else { least });
-    values.iter().position(|&v| v == least).unwrap_or(0)
+    let least = tree(*values, min);
+    let mut index = 0;
+    for c in (0..LANES).rev() {
+        index = if values[c] == least { c } else { index };
+    }
+    index
+}
+
+/// The smaller number: `a` when `b` is not a number.
+#[inline(always)]
+pub(in crate::codec) fn min(a: f32, b: f32) -> f32 {
+    if b < a { b } else { a }
+}
+
+/// The larger number: `a` when `b` is not a number.
+#[inline(always)]
+pub(in crate::codec) fn max(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+/// Combines all values from `start` on, in sixteen lanes and then pairwise: always in the same order, but not one after the other.
+#[inline(always)]
+pub(in crate::codec) fn fold(values: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [start; LANES];
+    for chunk in chunks {
+        for c in 0..LANES {
+            lanes[c] = combine(lanes[c], chunk[c]);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane = combine(*lane, v);
+    }
+    tree(lanes, combine)
+}
+
+#[inline(always)]
+fn tree(mut lanes: Lanes, combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for c in 0..width {
+            lanes[c] = combine(lanes[c], lanes[c + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
 
 /// Factors from `low` to `high`, evenly spaced.
@@ -51,6 +105,13 @@ pub(in crate::codec) const fn spread(low: f32, high: f32) -> Lanes {
         i += 1;
     }
     factors
+}
+
+/// The same values, kept together in memory: otherwise the optimiser, seeing what single lanes are later used for, takes the vectors of the
+/// loop before apart.
+#[inline(always)]
+pub(in crate::codec) fn whole(lanes: Lanes) -> Lanes {
+    std::hint::black_box(lanes)
 }
 
 /// Below this largest magnitude a block is zero: no half-precision scale can hold it.
@@ -68,11 +129,10 @@ pub(in crate::codec) fn finite(weight: f32) -> f32 {
 /// Divides importances by their largest; ones where none is positive. What is negative or not finite is 0.
 #[inline(always)]
 pub(in crate::codec) fn normalise(importance: &mut [f32]) {
-    let mut largest = 0.0f32;
     for v in &mut *importance {
         *v = if v.is_finite() && *v > 0.0 { *v } else { 0.0 };
-        largest = if *v > largest { *v } else { largest };
     }
+    let largest = fold(importance, 0.0, max);
     for v in importance {
         *v = if largest > 0.0 { *v / largest } else { 1.0 };
     }

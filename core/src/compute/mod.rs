@@ -3,8 +3,8 @@
 
 mod cpu;
 pub mod gpu;
-mod threads;
 mod operands;
+mod threads;
 
 use crate::error::Result;
 use serde::{Deserialize, Serialize};

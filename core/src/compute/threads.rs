@@ -10,5 +10,8 @@ pub fn set_threads(threads: usize) -> Result<()> {
     if threads == 0 {
         return Err(Error::Input("at least one thread is needed".to_owned()));
     }
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|e| Error::Input(format!("the number of threads cannot be changed any more: {e}")))
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|e| Error::Input(format!("the number of threads cannot be changed any more: {e}")))
 }

@@ -2,7 +2,7 @@
 //!
 //! Both models run in lockstep, a block of each at a time, so that the error of the residual stream behind every block comes with it.
 
-use super::score::{Scored, scored, score};
+use super::score::{Scored, score, scored};
 use crate::calibrate::sequences;
 use crate::error::{Error, Result};
 use crate::job::{JobContext, Stage};
@@ -170,9 +170,8 @@ fn stream_error(a: &[Tensor], b: &[Tensor]) -> Result<f64> {
 }
 
 fn compare_rows(before: &Scored, after: &Scored) -> Result<Vec<TokenComparison>> {
-    let kl: Vec<f64> = before.rows(|p| {
-        after.rows(|q| Ok(p.par_chunks(before.vocab).zip(q.par_chunks(before.vocab)).map(|(p, q)| kl_divergence(p, q)).collect()))
-    })?;
+    let kl: Vec<f64> =
+        before.rows(|p| after.rows(|q| Ok(p.par_chunks(before.vocab).zip(q.par_chunks(before.vocab)).map(|(p, q)| kl_divergence(p, q)).collect())))?;
     let rows = score(before)?.into_iter().zip(score(after)?);
     Ok(rows
         .zip(kl)

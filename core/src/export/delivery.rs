@@ -3,7 +3,7 @@
 use super::outgoing::Outgoing;
 use super::{ExportFormat, Exported};
 use crate::error::{Error, Result};
-use crate::job::{JobContext, Stage, write_file_atomically};
+use crate::job::{Artifact, JobContext, Stage, write_file_atomically};
 use crate::report::Reporter;
 use crate::source::{self, Source};
 use std::fs::File;
@@ -46,6 +46,18 @@ pub(super) fn deliver(
     };
     write_file_atomically(path, |file| write(file, &mut tensor), check)?;
     Ok(Exported { path: path.to_owned(), format, bytes: size, hash, tensors_checked: tensors.len(), serve_command })
+}
+
+/// Whether an artifact was made of this model.
+///
+/// # Errors
+/// `Mismatch`.
+pub(super) fn same_model(source: &Source, artifact: &Artifact) -> Result<()> {
+    if artifact.recipe.model == source.fingerprint {
+        return Ok(());
+    }
+    let expected = format!("an artifact of the model {} ({})", source.path.display(), source.fingerprint);
+    Err(Error::Mismatch { operation: "export", expected, got: format!("{}, of the model {}", artifact.folder.display(), artifact.recipe.model) })
 }
 
 /// Compares a re-opened file with what it should hold: the same tensors, no others, each with the same type, shape and bytes.

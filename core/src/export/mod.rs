@@ -3,9 +3,11 @@
 mod delivery;
 pub mod gguf;
 mod outgoing;
+mod report;
 mod safetensors;
 mod verify;
 
+pub use report::write_report;
 pub use verify::{VerifyReport, verify};
 
 use crate::error::Result;

@@ -114,15 +114,8 @@ mod tests {
     #[test]
     fn rows_of_each_head_go_from_halves_to_neighbours() {
         let bytes: Vec<u8> = (0..8).collect();
-        let tensor = Outgoing {
-            name: "q".into(),
-            shape: vec![8, 1],
-            dtype: DType::F32,
-            bytes: 8,
-            rows: 8,
-            interleave: Some(2),
-            content: Content::Stored(&bytes),
-        };
+        let tensor =
+            Outgoing { name: "q".into(), shape: vec![8, 1], dtype: DType::F32, bytes: 8, rows: 8, interleave: Some(2), content: Content::Stored(&bytes) };
         let mut out = Vec::new();
         tensor.write(&mut out).unwrap();
         // Head of 4 rows: pairs (0, 2) and (1, 3) become neighbours.

@@ -5,7 +5,7 @@
 //! every dequantized value exactly. Always one file: an index and shards are only read. The `safetensors` crate serialises whole models
 //! from memory and keeps its metadata in a hash map, hence the header is written here.
 
-use super::delivery::{deliver, quoted};
+use super::delivery::{deliver, quoted, same_model};
 use super::outgoing::{Content, Outgoing};
 use super::{ExportFormat, Exported, Writer};
 use crate::error::{Error, Result};
@@ -40,6 +40,7 @@ impl Writer for SafetensorsWriter {
     }
 
     fn write(&self, source: &Source, artifact: &Artifact, path: &Path, cx: &JobContext) -> Result<Exported> {
+        same_model(source, artifact)?;
         let folder = is_folder(path);
         let file = output_file(path);
         if folder {

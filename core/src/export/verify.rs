@@ -51,6 +51,7 @@ pub fn verify(path: &Path, against: Option<(&Source, &Artifact)>, cx: &JobContex
         cx.progress(Stage::Verify, done, total);
     }
     if let Some((source, artifact)) = against {
+        delivery::same_model(source, artifact)?;
         let tensors = match format {
             ExportFormat::Gguf => gguf::outgoing(source, artifact),
             ExportFormat::Safetensors => safetensors::outgoing(source, artifact),

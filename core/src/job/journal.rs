@@ -125,7 +125,10 @@ impl Artifact {
             let path = record_path(folder, position);
             let Some(record) = Record::open(&path)? else {
                 let (done, all) = (records.len(), job.recipe.tensors.len());
-                return Err(Error::Input(format!("{} is not finished: {name} is missing ({done} of {all} tensors before it); run quantize again", folder.display())));
+                return Err(Error::Input(format!(
+                    "{} is not finished: {name} is missing ({done} of {all} tensors before it); run quantize again",
+                    folder.display()
+                )));
             };
             if record.header.tensor != *name {
                 return Err(Error::malformed("job record", path, format!("it holds {}, not {name}", record.header.tensor)));

@@ -15,9 +15,7 @@ pub fn run(kind: JobKind, cx: &JobContext) -> Result<Product> {
         JobKind::Open { path } => Product::Source(Arc::new(source::open(&path, &cx.reporter)?)),
         JobKind::Statistics { source } => Product::Statistics(Arc::new(tensor::survey(&source, cx)?)),
         JobKind::Calibrate { source, text, options } => Product::Calibration(Arc::new(calibrate::calibrate(&source, &text, &options, cx)?)),
-        JobKind::Measure { source, calibration, options } => {
-            Product::Table(Arc::new(sensitivity::measure(&source, calibration.as_deref(), &options, cx)?))
-        }
+        JobKind::Measure { source, calibration, options } => Product::Table(Arc::new(sensitivity::measure(&source, calibration.as_deref(), &options, cx)?)),
         JobKind::Quantize { source, calibration, recipe, options } => {
             Product::Artifact(Arc::new(quantize(&source, calibration.as_deref(), &recipe, &options, cx)?))
         }
@@ -26,8 +24,6 @@ pub fn run(kind: JobKind, cx: &JobContext) -> Result<Product> {
             let tokenizer = source.tokenizer()?;
             Product::Comparison(Arc::new(eval::compare(&*source, &after, &tokenizer, &text, options, cx)?))
         }
-        JobKind::Export { source, artifact, format, path } => {
-            Product::Exported(Arc::new(export::writer(format).write(&source, &artifact, &path, cx)?))
-        }
+        JobKind::Export { source, artifact, format, path } => Product::Exported(Arc::new(export::writer(format).write(&source, &artifact, &path, cx)?)),
     })
 }

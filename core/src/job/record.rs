@@ -4,6 +4,7 @@
 
 use super::{RecordHeader, write_file_atomically};
 use crate::error::{Error, Result};
+use crate::source::mapped;
 use memmap2::Mmap;
 use std::fs::File;
 use std::io::Write as _;
@@ -75,11 +76,7 @@ fn map(path: &Path) -> Result<Option<Mmap>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("open a job record", path)(error)),
     };
-    #[expect(unsafe_code, reason = "mapping a file")]
-    // SAFETY: records are renamed into place whole and never written again by this program; the folder is its own. Another program that
-    // truncates one while it is mapped breaks this, as it would for every mapped file.
-    let map = unsafe { Mmap::map(&file) };
-    map.map(Some).map_err(Error::io("map a job record", path))
+    mapped::map(&file).map(Some).map_err(Error::io("map a job record", path))
 }
 
 #[cfg(test)]

@@ -23,5 +23,7 @@ pub(crate) mod random;
 pub use block::{Block, KeyValueCache};
 pub use forward::{Taps, Transformer, logits_of};
 pub use generate::{GenerateOptions, Generator, generate};
-pub(crate) use values::{tensor_from, with_values};
+#[cfg(test)]
+pub(crate) use values::tensor_from;
+pub(crate) use values::with_values;
 pub use weights::Weights;

@@ -63,8 +63,7 @@ impl Naive<'_> {
         let c = &self.0.config;
         let (d, group) = (c.head_dim, c.head_count / c.kv_head_count);
         let table = self.tensor("token_embd.weight");
-        let mut x: Rows =
-            tokens.iter().map(|&t| table[t as usize * c.hidden_size..][..c.hidden_size].iter().map(|&v| f64::from(v)).collect()).collect();
+        let mut x: Rows = tokens.iter().map(|&t| table[t as usize * c.hidden_size..][..c.hidden_size].iter().map(|&v| f64::from(v)).collect()).collect();
         for block in 0..c.block_count {
             let n = self.norm(&format!("blk.{block}.attn_norm.weight"), &x);
             let [mut q, mut k, v] = ["q", "k", "v"].map(|p| self.linear(&format!("blk.{block}.attn_{p}"), &n));
@@ -74,8 +73,7 @@ impl Naive<'_> {
             for head in 0..c.head_count {
                 let (qa, ka) = (head * d, head / group * d);
                 for t in 0..tokens.len() {
-                    let scores: Vec<f64> =
-                        (0..=t).map(|s| ((0..d).map(|i| q[t][qa + i] * k[s][ka + i]).sum::<f64>() / (d as f64).sqrt()).exp()).collect();
+                    let scores: Vec<f64> = (0..=t).map(|s| ((0..d).map(|i| q[t][qa + i] * k[s][ka + i]).sum::<f64>() / (d as f64).sqrt()).exp()).collect();
                     let sum: f64 = scores.iter().sum();
                     for (s, score) in scores.iter().enumerate() {
                         for i in 0..d {

@@ -20,6 +20,10 @@ pub(crate) fn with_values<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<R
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
         (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) => f(&values[from..to]),
-        _ => Err(Error::Mismatch { operation: "read activations", expected: "f32 on the CPU".into(), got: format!("{:?} on {:?}", tensor.dtype(), tensor.device()) }),
+        _ => Err(Error::Mismatch {
+            operation: "read activations",
+            expected: "f32 on the CPU".into(),
+            got: format!("{:?} on {:?}", tensor.dtype(), tensor.device()),
+        }),
     }
 }

@@ -1,6 +1,7 @@
-//! The elementwise parts of a block over slices: written so that the compiler vectorises them, in lanes of fixed number so that the
-//! order of every sum is the same on every machine.
+//! The elementwise parts of a block over slices: plain loops that the compiler vectorises, for the widest vectors the machine has (pulp
+//! chooses when the program runs). Sums have a fixed number of lanes and Rust never contracts a·b + c, so the bits are the same everywhere.
 
+use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
 const LANES: usize = 16;
@@ -43,12 +44,27 @@ fn reduce(values: &[f32], start: f32, step: impl Fn(f32, f32) -> f32, combine: i
 
 /// Replaces scores by exp(scale·(score − max)) and returns their sum: a softmax still to be divided. A NaN makes the sum NaN.
 pub(super) fn exponentials(scores: &mut [f32], scale: f32) -> f32 {
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let max = reduce(scores, f32::NEG_INFINITY, larger, larger);
-    for s in scores.iter_mut() {
-        *s = exp((*s - max) * scale);
+    pulp::Arch::new().dispatch(Exponentials { scores, scale })
+}
+
+/// A named type, here and below, because closures are not reliably inlined into the functions that pulp compiles for wide vectors.
+struct Exponentials<'a> {
+    scores: &'a mut [f32],
+    scale: f32,
+}
+
+impl NullaryFnOnce for Exponentials<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn call(self) -> f32 {
+        let larger = |a: f32, b: f32| if b > a { b } else { a };
+        let max = reduce(self.scores, f32::NEG_INFINITY, larger, larger);
+        for s in self.scores.iter_mut() {
+            *s = exp((*s - max) * self.scale);
+        }
+        reduce(self.scores, 0.0, |a, b| a + b, |a, b| a + b)
     }
-    reduce(scores, 0.0, |a, b| a + b, |a, b| a + b)
 }
 
 /// RMSNorm of each row: x·γ / √(mean x² + ε) (Zhang & Sennrich 2019).
@@ -68,11 +84,23 @@ pub(super) fn rms_norm(rows: &[f32], gamma: &[f32], eps: f32) -> Vec<f32> {
 /// SwiGLU's elementwise part (Shazeer 2020): gate ← gate·σ(gate)·up.
 pub(super) fn silu_gate(gate: &mut [f32], up: &[f32]) {
     const CHUNK: usize = 16_384;
-    gate.par_chunks_mut(CHUNK).zip(up.par_chunks(CHUNK)).for_each(|(gate, up)| {
-        for (g, &u) in gate.iter_mut().zip(up) {
+    gate.par_chunks_mut(CHUNK).zip(up.par_chunks(CHUNK)).for_each(|(gate, up)| pulp::Arch::new().dispatch(SiluGate { gate, up }));
+}
+
+struct SiluGate<'a> {
+    gate: &'a mut [f32],
+    up: &'a [f32],
+}
+
+impl NullaryFnOnce for SiluGate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (g, &u) in self.gate.iter_mut().zip(self.up) {
             *g = *g / (1.0 + exp(-*g)) * u;
         }
-    });
+    }
 }
 
 /// The residual connection: x ← x + y.

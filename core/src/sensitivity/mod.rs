@@ -1,6 +1,7 @@
 //! The table: tensor × candidate → bytes and errors. The evidence that allocation stands on.
 
 mod measure;
+mod meter;
 mod probe;
 mod table;
 

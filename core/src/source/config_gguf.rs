@@ -29,11 +29,8 @@ const INTERLEAVED: &[&str] = &[
     "ernie4_5",
 ];
 
-/// The values of `rope_freqs.weight`, where the file has it.
-pub(super) type FrequencyFactors = Option<Vec<f32>>;
-
 /// Reads what the metadata says.
-pub(super) fn from_metadata(metadata: &Metadata, factors: &FrequencyFactors, reporter: &Reporter) -> ModelConfig {
+pub(super) fn from_metadata(metadata: &Metadata, reporter: &Reporter) -> ModelConfig {
     let text = |key: &str| metadata.get(key).and_then(MetaValue::as_str).map(str::to_owned);
     let mut config = ModelConfig::unknown();
     config.architecture = text("general.architecture").unwrap_or_default();
@@ -56,7 +53,7 @@ pub(super) fn from_metadata(metadata: &Metadata, factors: &FrequencyFactors, rep
     config.vocab_size = if tokens > 0 { tokens } else { keys.size("vocab_size") };
     config.context_length = keys.size("context_length");
     config.norm_eps = keys.number("attention.layer_norm_rms_epsilon").or(keys.number("attention.layer_norm_epsilon")).unwrap_or(0.0);
-    config.rope = rope(&keys, &config, factors, reporter);
+    config.rope = rope(&keys, &config, reporter);
     if config.architecture == "llama" && keys.size("expert_count") > 0 {
         let text = "the model is a mixture of experts, which has no forward pass here; it opens weight-only".to_owned();
         reporter.notice(None, NoticeKind::Other { text });
@@ -65,7 +62,8 @@ pub(super) fn from_metadata(metadata: &Metadata, factors: &FrequencyFactors, rep
     config
 }
 
-fn rope(keys: &Keys<'_>, config: &ModelConfig, factors: &FrequencyFactors, reporter: &Reporter) -> Option<Rope> {
+/// Llama 3's scaling has no key: the tensor `rope_freqs.weight` stands in for it, which whoever runs the model reads.
+fn rope(keys: &Keys<'_>, config: &ModelConfig, reporter: &Reporter) -> Option<Rope> {
     let theta = keys.number("rope.freq_base");
     if theta.is_none() && config.architecture != "llama" {
         return None;
@@ -77,41 +75,18 @@ fn rope(keys: &Keys<'_>, config: &ModelConfig, factors: &FrequencyFactors, repor
     };
     let factor = keys.number("rope.scaling.factor").or(keys.number("rope.scale_linear")).filter(|f| *f > 0.0).unwrap_or(1.0);
     let kind = keys.text("rope.scaling.type").unwrap_or(if keys.number("rope.scale_linear").is_some() { "linear" } else { "none" });
-    let scaling = match (kind, factors) {
-        ("none" | "", None) => RopeScaling::None,
-        ("linear", None) if factor == 1.0 => RopeScaling::None,
-        ("linear", None) => RopeScaling::Linear { factor },
-        ("none" | "" | "linear", Some(factors)) if factor == 1.0 && llama3(factors, theta, dimensions).is_some() => llama3(factors, theta, dimensions)?,
-        _ => {
-            let text = format!(
-                "rotary scaling of type {kind}{} has no forward pass here; the model opens weight-only",
-                if factors.is_some() { " with frequency factors" } else { "" }
-            );
+    let scaling = match kind {
+        "none" | "" => RopeScaling::None,
+        "linear" if factor == 1.0 => RopeScaling::None,
+        "linear" => RopeScaling::Linear { factor },
+        other => {
+            let text = format!("its rotary scaling is of type {other}, which has no forward pass here; the model opens weight-only");
             reporter.notice(None, NoticeKind::Other { text });
             return None;
         }
     };
     let layout = if INTERLEAVED.contains(&config.architecture.as_str()) { RopeLayout::Interleaved } else { RopeLayout::Half };
     Some(Rope { theta, dimensions, layout, scaling })
-}
-
-/// Recognises Llama 3's scaling in the divisors of the frequencies that its converter stores. Only the factor varies between the
-/// published models; the rest are the constants of Llama 3.1, and the whole list must agree.
-fn llama3(factors: &[f32], theta: f32, dimensions: usize) -> Option<RopeScaling> {
-    let (low, high, context) = (1.0f32, 4.0, 8192.0);
-    let factor = factors.iter().copied().fold(1.0, f32::max);
-    let agrees = |(i, stored): (usize, &f32)| {
-        let wavelength = 2.0 * std::f32::consts::PI * theta.powf(2.0 * i as f32 / dimensions as f32);
-        let smooth = ((context / wavelength - low) / (high - low)).clamp(0.0, 1.0);
-        let expected = 1.0 / ((1.0 - smooth) / factor + smooth);
-        (stored - expected).abs() <= 1e-2 * expected
-    };
-    (factors.len() == dimensions / 2 && factor > 1.0 && factors.iter().enumerate().all(agrees)).then_some(RopeScaling::Llama3 {
-        factor,
-        low_freq_factor: low,
-        high_freq_factor: high,
-        original_context: context,
-    })
 }
 
 struct Keys<'a> {
@@ -144,25 +119,36 @@ impl Keys<'_> {
 mod tests {
     use super::*;
 
+    fn config(pairs: &[(&str, MetaValue)]) -> (ModelConfig, usize) {
+        let base = [
+            ("general.architecture", MetaValue::String("llama".into())),
+            ("llama.embedding_length", MetaValue::U32(64)),
+            ("llama.attention.head_count", MetaValue::Array(5, vec![MetaValue::I32(2), MetaValue::I32(4)])),
+        ];
+        let metadata = base.iter().chain(pairs).map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let reporter = Reporter::default();
+        (from_metadata(&metadata, &reporter), reporter.notices().len())
+    }
+
     #[test]
-    fn llama3_scaling_is_recognised_by_its_frequency_factors() {
-        let (theta, dimensions, factor) = (500_000.0f32, 64, 32.0f32);
-        let stored: Vec<f32> = (0..dimensions / 2)
-            .map(|i| {
-                let wavelength = 2.0 * std::f32::consts::PI * theta.powf(2.0 * i as f32 / dimensions as f32);
-                if wavelength < 2048.0 {
-                    1.0
-                } else if wavelength > 8192.0 {
-                    factor
-                } else {
-                    let smooth = (8192.0 / wavelength - 1.0) / 3.0;
-                    1.0 / ((1.0 - smooth) / factor + smooth)
-                }
-            })
-            .collect();
-        assert!(matches!(llama3(&stored, theta, dimensions), Some(RopeScaling::Llama3 { factor: 32.0, .. })));
-        let mut other = stored;
-        other[20] *= 1.5;
-        assert_eq!(llama3(&other, theta, dimensions), None);
+    fn sizes_that_differ_between_blocks_are_the_largest_and_missing_ones_follow_from_others() {
+        let (config, notices) = config(&[]);
+        assert_eq!((config.head_count, config.kv_head_count, config.head_dim), (4, 4, 16));
+        let rope = config.rope.unwrap();
+        assert_eq!((rope.theta, rope.dimensions, rope.layout, rope.scaling), (10_000.0, 16, RopeLayout::Interleaved, RopeScaling::None));
+        assert_eq!(notices, 0);
+    }
+
+    #[test]
+    fn rotary_scaling_is_read_or_said_to_be_unknown() {
+        let kind = |name: &str| ("llama.rope.scaling.type", MetaValue::String(name.into()));
+        let factor = ("llama.rope.scaling.factor", MetaValue::F32(4.0));
+        let (linear, _) = config(&[kind("linear"), factor.clone()]);
+        assert_eq!(linear.rope.unwrap().scaling, RopeScaling::Linear { factor: 4.0 });
+        let (yarn, notices) = config(&[kind("yarn"), factor]);
+        assert_eq!((yarn.rope, notices), (None, 1));
+        assert!(yarn.forward_supported().is_err());
+        let (experts, notices) = config(&[("llama.expert_count", MetaValue::U32(8))]);
+        assert_eq!((experts.forward_supported().is_err(), notices), (true, 1));
     }
 }

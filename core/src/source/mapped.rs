@@ -27,8 +27,12 @@ impl MappedFile {
     }
 }
 
+/// Maps a file read-only; the one place where this crate does so. Job records, like models, are replaced by renaming and never written in place.
+///
+/// # Errors
+/// What the operating system says.
 #[expect(unsafe_code, reason = "mapping is what lets a model larger than memory be opened; there is no safe way to map a file")]
-fn map(file: &File) -> std::io::Result<Mmap> {
+pub(crate) fn map(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the map is private to this process and never written through. What cannot be ruled out is another program changing or
     // cutting the file meanwhile: changed bytes are plain numbers or were already checked as a header (copied out at opening), and a cut
     // file ends this process with a bus error, as it does for every program that maps its models. Our own writers never write in place.

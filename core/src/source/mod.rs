@@ -3,7 +3,7 @@
 //! Invariant: files are hostile. Every length is checked against the bytes that are there before anything is allocated or sliced;
 //! an index never leads out of its folder.
 
-mod mapped;
+pub(crate) mod mapped;
 mod stored;
 
 mod gguf;

@@ -138,8 +138,7 @@ fn open_gguf(path: &Path, first: &Path, reporter: &Reporter) -> Result<Source> {
     for (file, header) in parts {
         parsed.add(file, header.length, header.tensors)?;
     }
-    let factors = parsed.small_f32("rope_freqs.weight");
-    let mut config = config_gguf::from_metadata(&metadata, &factors, reporter);
+    let mut config = config_gguf::from_metadata(&metadata, reporter);
     let tensors = parsed.catalog(path, &mut config)?;
     Ok(parsed.source(path, SourceFormat::Gguf(version), config, metadata, tensors, Companions::default(), reporter))
 }
@@ -192,13 +191,6 @@ impl Parsed {
         self.files.push(file);
         self.header_lengths.push(header_length);
         Ok(())
-    }
-
-    /// The values of a small vector, if the model has it.
-    fn small_f32(&self, name: &str) -> Option<Vec<f32>> {
-        let tensor = self.tensors.iter().find(|t| t.name == name && t.dtype == crate::tensor::DType::F32)?;
-        let bytes = self.files[tensor.file].bytes.get(tensor.range.clone()).filter(|b| b.len() <= 4096)?;
-        Some(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
     }
 
     /// Takes a tensor out; whether it was there.

@@ -28,7 +28,9 @@ const HELDOUT_SEED: u64 = 3;
 const STORIES: usize = 12_000;
 const BATCH: usize = 4;
 const SHARDS: usize = 2;
-const STEPS: usize = 1600;
+/// The rate falls over this many steps; the assets were made with the first `STEPS` of them.
+const SCHEDULE: usize = 1600;
+const STEPS: usize = 1400;
 const WARM_UP: usize = 100;
 const PEAK_RATE: f64 = 2.5e-3;
 const CHECKPOINT_STEPS: usize = 100;
@@ -128,7 +130,7 @@ fn train(work: &Path, stream: &[u32], heldout: &[u32], end: u32, steps: usize) -
     let mut recent = 0.0;
     for step in done..steps {
         // The moments are not in the checkpoint: after going on, the rate warms up again.
-        optimizer.set_learning_rate(rate(step, steps) * ((step - done + 1) as f64 / WARM_UP as f64).min(1.0));
+        optimizer.set_learning_rate(rate(step, SCHEDULE.max(steps)) * ((step - done + 1) as f64 / WARM_UP as f64).min(1.0));
         let (loss, mut grads) = loss_and_gradients(&model, &vars, &batch(stream, end, step))?;
         clip(&vars, &mut grads, 1.0)?;
         optimizer.step(&grads)?;

@@ -143,7 +143,7 @@ impl Model {
         let mut x = embedding.embedding(&tokens.flatten_all()?)?;
         for block in 0..blocks {
             let get = |name: &str| self.get(&format!("model.layers.{block}.{name}"));
-            let split = |t: Tensor, heads: usize| Ok::<_, candle_core::Error>(t.reshape((batch, length, heads, head_dim))?.transpose(1, 2)?.contiguous()?);
+            let split = |t: Tensor, heads: usize| t.reshape((batch, length, heads, head_dim))?.transpose(1, 2)?.contiguous();
             let normed = rms_norm(&x, get("input_layernorm"))?;
             let q = rope_slow(&split(normed.matmul(get("self_attn.q_proj"))?, heads)?, &cos, &sin)?;
             let k = rope_slow(&split(normed.matmul(get("self_attn.k_proj"))?, kv_heads)?, &cos, &sin)?;
@@ -228,5 +228,58 @@ impl CustomOp1 for CausalSoftmax {
         let mean = weighted.sum_keepdim(D::Minus1)?;
         let grad = ((weighted - res.broadcast_mul(&mean)?)? * f64::from(self.scale))?;
         Ok(Some(grad))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TINY: Sizes = Sizes { vocab: 32, hidden: 16, blocks: 2, heads: 4, kv_heads: 2, head_dim: 4, ffn: 32, context: 8 };
+
+    fn model() -> Model {
+        let model = Model::new(TINY, 3).expect("sizes fit");
+        // Weights of deviation 0.02 would make attention too weak to see.
+        model.vars().iter().filter(|var| var.rank() == 2).for_each(|var| var.set(&(var.as_tensor() * 20.0).expect("product")).expect("same shape"));
+        model
+    }
+
+    fn logits(model: &Model, tokens: [u32; 8]) -> Vec<Vec<f32>> {
+        let tokens = Tensor::new(&tokens, &Device::Cpu).and_then(|t| t.unsqueeze(0)).expect("tokens");
+        model.forward(&tokens).expect("forward").to_vec2().expect("logits")
+    }
+
+    #[test]
+    fn a_token_changes_what_follows_it_and_nothing_before() {
+        let model = model();
+        let (a, b) = (logits(&model, [1, 2, 3, 4, 5, 6, 7, 8]), logits(&model, [1, 2, 3, 9, 5, 6, 7, 8]));
+        assert_eq!(a[..3], b[..3]);
+        for t in 4..8 {
+            let change = a[t].iter().zip(&b[t]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(change > 1e-3, "position {t} does not see position 3: {change}");
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let model = model();
+        let windows = [vec![1, 2, 3, 4, 5, 6, 7, 8, 9], vec![3, 1, 3, 1, 3, 2, 3, 1, 0]];
+        let loss = || crate::train::loss(&model, &windows).expect("loss");
+        let grads = loss().backward().expect("backward");
+        for (name, var) in &model.params {
+            let grad = grads.get(var).expect("every parameter has a gradient").flatten_all().and_then(|g| g.to_vec1::<f32>()).expect("values");
+            // Along the gradient itself the slope is its squared norm.
+            let norm = grad.iter().map(|g| g * g).sum::<f32>().sqrt();
+            let before = var.as_detached_tensor().copy().expect("copy");
+            let direction = (grads.get(var).expect("gradient") * f64::from(1.0 / norm)).expect("scaled");
+            let step = 2e-2;
+            let value = |sign: f64| {
+                var.set(&(&before + (&direction * (sign * step)).expect("scaled")).expect("sum")).expect("same shape");
+                f64::from(loss().to_scalar::<f32>().expect("scalar"))
+            };
+            let slope = (value(1.0) - value(-1.0)) / (2.0 * step);
+            var.set(&before).expect("same shape");
+            assert!((slope - f64::from(norm)).abs() < 0.02 * f64::from(norm), "{name}: slope {slope}, gradient {norm}");
+        }
     }
 }

@@ -4,7 +4,8 @@
 //! neighbours of the best with the half-precision numbers that are stored; the plain min–max scale is always among those measured.
 
 use super::levels::{Integers, Levels};
-use crate::codec::lanes::{LANES, Lanes, TINY, reciprocal, smallest, to_half};
+use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, min, reciprocal, smallest, to_half, whole};
+use std::ops::Add;
 
 /// Weighted sums over a block that do not depend on the codes.
 pub(super) struct Moments {
@@ -19,15 +20,9 @@ pub(super) struct Moments {
 impl Moments {
     #[inline(always)]
     pub(super) fn new<const N: usize>(x: &[f32; N], w: &[f32; N]) -> Self {
-        let (mut weight, mut sum) = (0.0, 0.0);
-        let (mut low, mut high) = (x[0], x[0]);
-        for i in 0..N {
-            weight += w[i];
-            sum += w[i] * x[i];
-            low = if x[i] < low { x[i] } else { low };
-            high = if x[i] > high { x[i] } else { high };
-        }
-        Self { weight, mean: sum / weight, range: (low, high) }
+        let weighted: [f32; N] = array(|i| w[i] * x[i]);
+        let (weight, sum) = (fold(w, 0.0, f32::add), fold(&weighted, 0.0, f32::add));
+        Self { weight, mean: sum / weight, range: (fold(x, x[0], min), fold(x, x[0], max)) }
     }
 }
 
@@ -42,7 +37,7 @@ impl Affine {
     /// Fits d and m by least squares to the codes that each candidate gives; returns also the losses, up to a constant.
     #[inline(always)]
     pub(super) fn refitted<const HIGH: i32, const N: usize>(&self, x: &[f32; N], w: &[f32; N], moments: &Moments) -> (Self, Lanes) {
-        let inverse = self.d.map(reciprocal);
+        let inverse: Lanes = array(|c| reciprocal(self.d[c]));
         let (mut wq, mut wqq, mut wxq) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
         for i in 0..N {
             let (w, x, centred) = (w[i], x[i], w[i] * (x[i] - moments.mean));
@@ -53,17 +48,17 @@ impl Affine {
                 wxq[c] += centred * q;
             }
         }
-        let variance: Lanes = std::array::from_fn(|c| wqq[c] - wq[c] * wq[c] / moments.weight);
-        let d: Lanes = std::array::from_fn(|c| if variance[c] > 0.0 { wxq[c] / variance[c] } else { 0.0 });
-        let m = std::array::from_fn(|c| moments.mean - d[c] * wq[c] / moments.weight);
-        let losses = std::array::from_fn(|c| -d[c] * wxq[c]);
+        let variance: Lanes = array(|c| wqq[c] - wq[c] * wq[c] / moments.weight);
+        let d: Lanes = array(|c| if variance[c] > 0.0 { wxq[c] / variance[c] } else { 0.0 });
+        let m = array(|c| moments.mean - d[c] * wq[c] / moments.weight);
+        let losses = array(|c| -d[c] * wxq[c]);
         (Self { d, m }, losses)
     }
 
     /// Σ w·(x − ŵ)² of each candidate as it is.
     #[inline(always)]
     pub(super) fn errors<const HIGH: i32, const N: usize>(&self, x: &[f32; N], w: &[f32; N]) -> Lanes {
-        let inverse = self.d.map(reciprocal);
+        let inverse: Lanes = array(|c| reciprocal(self.d[c]));
         let mut error = [0.0; LANES];
         for i in 0..N {
             let (x, w) = (x[i], w[i]);
@@ -73,7 +68,7 @@ impl Affine {
                 error[c] += w * (r * r);
             }
         }
-        error
+        whole(error)
     }
 }
 
@@ -91,8 +86,8 @@ impl Cuts {
 pub(super) fn best_affine<const HIGH: i32, const N: usize>(x: &[f32; N], w: &[f32; N], moments: &Moments, cuts: &Cuts) -> (f32, f32) {
     let (low, high) = moments.range;
     let width = high - low;
-    let m: Lanes = std::array::from_fn(|c| low + cuts.0[c % 4] * width);
-    let d = std::array::from_fn(|c| (high - cuts.0[c / 4] * width - m[c]) / HIGH as f32);
+    let m: Lanes = array(|c| low + cuts.0[c % 4] * width);
+    let d = array(|c| (high - cuts.0[c / 4] * width - m[c]) / HIGH as f32);
     let (fitted, _) = Affine { d, m }.refitted::<HIGH, N>(x, w, moments);
     let (fitted, losses) = fitted.refitted::<HIGH, N>(x, w, moments);
     let c = smallest(&losses);
@@ -111,15 +106,12 @@ pub(super) fn fit_affine<const HIGH: i32, const N: usize>(x: &[f32; N], w: &[f32
     let (d, m) = best_affine::<HIGH, N>(x, w, &moments, cuts);
     // The neighbours of the best, and the plain one, by the error they really make. Turning the line about its middle keeps the fit.
     let middle = 0.5 * levels;
-    let mut near = Affine { d: [0.0; LANES], m: [0.0; LANES] };
-    for c in 0..LANES {
-        let (turn, shift) = ((c % 4) as f32 - 1.0, (c / 4) as f32 - 1.5);
-        near.d[c] = to_half(d * (1.0 + turn * 0.15 / levels));
-        near.m[c] = to_half(m + middle * (d - near.d[c]) + shift * 0.08 * d);
-    }
-    let plain = to_half(width / levels);
-    (near.d[0], near.m[0]) = (plain, to_half(low));
-    (near.d[4], near.m[4]) = (to_half(d), to_half(m));
+    let (turn, shift) = (|c: usize| (c % 4) as f32 - 1.0, |c: usize| (c / 4) as f32 - 1.5);
+    let mut ds: Lanes = array(|c| to_half(d * (1.0 + turn(c) * 0.15 / levels)));
+    let mut ms: Lanes = array(|c| to_half(m + middle * (d - ds[c]) + shift(c) * 0.08 * d));
+    (ds[0], ms[0]) = (to_half(width / levels), to_half(low));
+    (ds[4], ms[4]) = (to_half(d), to_half(m));
+    let near = Affine { d: whole(ds), m: whole(ms) };
     let c = smallest(&near.errors::<HIGH, N>(x, w));
     (near.d[c], near.m[c])
 }

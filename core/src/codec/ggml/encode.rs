@@ -1,6 +1,6 @@
 //! The loop over the blocks of a row that all encoders share: cleans weights and importances, and compiles the encoder for wide vectors.
 
-use crate::codec::lanes::{finite, normalise};
+use crate::codec::lanes::{array, finite, normalise};
 use std::marker::PhantomData;
 
 /// The encoder of one block type: `N` values to `B` bytes.
@@ -31,7 +31,7 @@ impl<E: BlockEncoder<N, B>, const N: usize, const B: usize> pulp::NullaryFnOnce 
     #[inline(always)]
     fn call(self) {
         for (i, (values, block)) in self.row.as_chunks::<N>().0.iter().zip(self.out.as_chunks_mut::<B>().0).enumerate() {
-            let x = values.map(finite);
+            let x = array(|i| finite(values[i]));
             let mut w = [1.0; N];
             if let Some(importance) = self.importance.and_then(|all| all.as_chunks::<N>().0.get(i)) {
                 w = *importance;

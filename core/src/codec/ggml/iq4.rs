@@ -30,7 +30,11 @@ impl Levels for Table {
 /// The code of the level nearest to `v`.
 #[inline(always)]
 fn code(v: f32) -> u8 {
-    TABLE.windows(2).map(|pair| u8::from(v > 0.5 * (f32::from(pair[0]) + f32::from(pair[1])))).sum()
+    let mut code = 0;
+    for pair in TABLE.windows(2) {
+        code += u8::from(v > 0.5 * (f32::from(pair[0]) + f32::from(pair[1])));
+    }
+    code
 }
 
 const REACH: Reach = Reach::new(0.80, 1.16);

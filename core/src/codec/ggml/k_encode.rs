@@ -6,7 +6,7 @@ use super::k_quants::{plane, six_bit_places};
 use super::levels::{Integers, Levels};
 use super::scale_search::Reach;
 use super::super_block::{AffineScales, fit_affine_scales, fit_scales, floored};
-use crate::codec::lanes::reciprocal;
+use crate::codec::lanes::{array, reciprocal};
 
 const REACH_3: Reach = Reach::new(0.60, 1.30);
 const REACH_6: Reach = Reach::new(0.90, 1.06);
@@ -15,14 +15,14 @@ const REACH_6: Reach = Reach::new(0.90, 1.06);
 #[inline(always)]
 fn codes<L: Levels, const N: usize>(x: &[f32; N], scale: f32) -> [u8; N] {
     let inverse = reciprocal(scale);
-    x.map(|x| (L::nearest(x * inverse) - L::ENDS.0) as u8)
+    array(|i| (L::nearest(x[i] * inverse) - L::ENDS.0) as u8)
 }
 
 /// Codes of x ≈ scale·q − min.
 #[inline(always)]
 fn affine_codes<const HIGH: i32, const N: usize>(x: &[f32; N], scale: f32, min: f32) -> [u8; N] {
     let inverse = reciprocal(scale);
-    x.map(|x| Integers::<0, HIGH>::nearest((x + min) * inverse) as u8)
+    array(|i| Integers::<0, HIGH>::nearest((x[i] + min) * inverse) as u8)
 }
 
 pub(super) struct Q2K;

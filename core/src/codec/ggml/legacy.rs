@@ -7,7 +7,7 @@ use super::encode::{BlockEncoder, put_half};
 use super::half_at;
 use super::levels::{Integers, Levels};
 use super::scale_search::{Reach, fit_scale};
-use crate::codec::lanes::reciprocal;
+use crate::codec::lanes::{array, reciprocal};
 
 const REACH_4: Reach = Reach::new(0.80, 1.16);
 const REACH_5: Reach = Reach::new(0.86, 1.08);
@@ -17,7 +17,7 @@ const REACH_8: Reach = Reach::new(0.93, 1.005);
 #[inline(always)]
 fn codes<L: Levels>(x: &[f32; 32], d: f32) -> [u8; 32] {
     let inverse = reciprocal(d);
-    x.map(|x| (L::nearest(x * inverse) - L::ENDS.0) as u8)
+    array(|j| (L::nearest(x[j] * inverse) - L::ENDS.0) as u8)
 }
 
 #[inline(always)]
@@ -29,7 +29,10 @@ fn put_nibbles(bytes: &mut [u8], codes: &[u8; 32]) {
 
 #[inline(always)]
 fn put_five_bits(bytes: &mut [u8], codes: &[u8; 32]) {
-    let high = (0..32).fold(0u32, |bits, j| bits | u32::from(codes[j] >> 4) << j);
+    let mut high = 0u32;
+    for j in 0..32 {
+        high |= u32::from(codes[j] >> 4) << j;
+    }
     bytes[..4].copy_from_slice(&high.to_le_bytes());
     put_nibbles(&mut bytes[4..], codes);
 }
@@ -74,7 +77,7 @@ impl BlockEncoder<32, 34> for Q8_0 {
 #[inline(always)]
 fn affine_codes<const HIGH: i32>(x: &[f32; 32], d: f32, m: f32) -> [u8; 32] {
     let inverse = reciprocal(d);
-    x.map(|x| Integers::<0, HIGH>::nearest((x - m) * inverse) as u8)
+    array(|j| Integers::<0, HIGH>::nearest((x[j] - m) * inverse) as u8)
 }
 
 pub(super) struct Q4_1;
@@ -166,7 +169,7 @@ pub(super) fn decode_q8_k(block: &[u8; 292], out: &mut [f32; 256]) {
 /// The 5-bit codes of a u32 of high bits followed by 16 bytes of nibbles.
 fn five_bits(bytes: &[u8]) -> [u8; 32] {
     let high = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    std::array::from_fn(|j| {
+    array(|j| {
         let low = if j < 16 { bytes[4 + j] & 15 } else { bytes[4 + j - 16] >> 4 };
         low | (((high >> j) & 1) as u8) << 4
     })

@@ -5,7 +5,7 @@
 //! is stored; the plain absmax scale is always among those measured.
 
 use super::levels::Levels;
-use crate::codec::lanes::{LANES, Lanes, TINY, is_flat, reciprocal, smallest, spread, to_half};
+use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, is_flat, max, min, reciprocal, smallest, spread, to_half, whole};
 
 /// Σ w·x·v and Σ w·v² for the levels v nearest to x·inverse.
 #[inline(always)]
@@ -26,7 +26,7 @@ pub(super) fn products<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], in
 /// Σ w·(x − d·level)² with the nearest levels; d = 0 stands for zeros.
 #[inline(always)]
 pub(super) fn errors<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], d: &Lanes) -> Lanes {
-    let inverse = d.map(reciprocal);
+    let inverse: Lanes = array(|c| reciprocal(d[c]));
     let mut error = [0.0; LANES];
     for i in 0..N {
         let (x, w) = (x[i], w[i]);
@@ -35,17 +35,13 @@ pub(super) fn errors<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], d: &
             error[c] += w * (r * r);
         }
     }
-    error
+    whole(error)
 }
 
 /// The value of largest magnitude, with its sign.
 #[inline(always)]
 pub(super) fn extreme<const N: usize>(x: &[f32; N]) -> f32 {
-    let (mut low, mut high) = (0.0f32, 0.0f32);
-    for &v in x {
-        low = if v < low { v } else { low };
-        high = if v > high { v } else { high };
-    }
+    let (low, high) = (fold(x, 0.0, min), fold(x, 0.0, max));
     if high > -low { high } else { low }
 }
 
@@ -83,9 +79,9 @@ pub(super) fn fit_scale<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], r
     let batches = if is_flat(w) { &[reach.near][..] } else { &[reach.near, reach.far][..] };
     for factors in batches {
         for end in [low, high] {
-            let inverse = factors.map(|factor| factor * (end / extreme));
+            let inverse = array(|c| factors[c] * (end / extreme));
             let (xv, vv) = products::<L, N>(x, w, &inverse);
-            let losses = std::array::from_fn(|c| -xv[c] * xv[c] / vv[c]);
+            let losses = array(|c| -xv[c] * xv[c] / vv[c]);
             let c = smallest(&losses);
             if losses[c] < best.0 {
                 best = (losses[c], xv[c] / vv[c]);
@@ -94,8 +90,8 @@ pub(super) fn fit_scale<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], r
     }
     // The neighbours of the best scale, and the plain ones, by the error they really make.
     let step = (reach.near[1] - reach.near[0]) / 8.0;
-    let mut candidates: Lanes = std::array::from_fn(|c| to_half(best.1 * (1.0 + step * (c as f32 - 8.0))));
-    candidates[0] = to_half(extreme / low);
-    candidates[1] = to_half(extreme / high);
+    let mut candidates: Lanes = array(|c| to_half(best.1 * (1.0 + step * (c as f32 - 8.0))));
+    (candidates[0], candidates[1]) = (to_half(extreme / low), to_half(extreme / high));
+    let candidates = whole(candidates);
     candidates[smallest(&errors::<L, N>(x, w, &candidates))]
 }

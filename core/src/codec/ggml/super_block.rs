@@ -9,7 +9,8 @@
 use super::affine_search::{Affine, Cuts, Moments, best_affine};
 use super::levels::{Integers, Levels};
 use super::scale_search::{Reach, errors, extreme, fit_scale};
-use crate::codec::lanes::{LANES, Lanes, TINY, reciprocal, smallest, to_half};
+use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, reciprocal, smallest, to_half};
+use std::ops::Add;
 
 /// Rounds of fitting the factors again.
 const ROUNDS: usize = 3;
@@ -17,7 +18,7 @@ const ROUNDS: usize = 3;
 /// Importances that no sub-block can do without: a sub-block of zeros would have nothing to choose its scale by.
 #[inline(always)]
 pub(super) fn floored(w: &[f32; 256]) -> [f32; 256] {
-    w.map(|w| if w > 1e-9 { w } else { 1e-9 })
+    array(|i| max(w[i], 1e-9))
 }
 
 /// ŵ = d·sc·level: the factor and the integer scales.
@@ -46,8 +47,8 @@ pub(super) fn fit_scales<L: Levels, const N: usize, const SUBS: usize>(x: &[f32;
         let mut error = 0.0;
         for s in 0..SUBS {
             let centre = (real[s] / d).round_ties_even();
-            let tried: Lanes = std::array::from_fn(|c| (centre + c as f32 - 8.0).clamp(ends.0, ends.1));
-            let made = errors::<L, N>(&xs[s], &ws[s], &tried.map(|sc| d * sc));
+            let tried: Lanes = array(|c| (centre + c as f32 - 8.0).clamp(ends.0, ends.1));
+            let made = errors::<L, N>(&xs[s], &ws[s], &array(|c| d * tried[c]));
             let c = smallest(&made);
             error += made[c];
             sc[s] = if real[s] == 0.0 { 0.0 } else { tried[c] };
@@ -68,8 +69,8 @@ pub(super) fn fit_scales<L: Levels, const N: usize, const SUBS: usize>(x: &[f32;
                 xvs[i % LANES] += ws[s][i] * xs[s][i] * v;
                 vvs[i % LANES] += ws[s][i] * v * v;
             }
-            xv += xvs.iter().map(|&v| f64::from(v)).sum::<f64>();
-            vv += vvs.iter().map(|&v| f64::from(v)).sum::<f64>();
+            xv += f64::from(fold(&xvs, 0.0, f32::add));
+            vv += f64::from(fold(&vvs, 0.0, f32::add));
         }
         let refitted = to_half(if vv > 0.0 { (xv / vv) as f32 } else { 0.0 });
         if refitted == d {
@@ -120,9 +121,9 @@ pub(super) fn fit_affine_scales<const HIGH: i32, const N: usize, const SUBS: usi
         let mut error = 0.0;
         for s in 0..SUBS {
             let (sc0, m0) = ((scale[s] * per_d).floor() - 1.0, (min[s] * per_dmin).floor() - 1.0);
-            let scs: Lanes = std::array::from_fn(|c| (sc0 + (c % 4) as f32).clamp(0.0, top));
-            let ms: Lanes = std::array::from_fn(|c| (m0 + (c / 4) as f32).clamp(0.0, top));
-            let tried = Affine { d: scs.map(|sc| d * sc), m: ms.map(|m| -(dmin * m)) };
+            let scs: Lanes = array(|c| (sc0 + (c % 4) as f32).clamp(0.0, top));
+            let ms: Lanes = array(|c| (m0 + (c / 4) as f32).clamp(0.0, top));
+            let tried = Affine { d: array(|c| d * scs[c]), m: array(|c| -(dmin * ms[c])) };
             let made = tried.errors::<HIGH, N>(&xs[s], &ws[s]);
             let c = smallest(&made);
             error += made[c];
@@ -147,7 +148,7 @@ pub(super) fn fit_affine_scales<const HIGH: i32, const N: usize, const SUBS: usi
                 lanes[3][lane] += w * x * q;
                 lanes[4][lane] += w * x;
             }
-            let [wqq, wq, ww, wxq, wx] = lanes.map(|lane| lane.iter().map(|&v| f64::from(v)).sum::<f64>());
+            let [wqq, wq, ww, wxq, wx]: [f64; 5] = array(|k| f64::from(fold(&lanes[k], 0.0, f32::add)));
             let (sc, m) = (f64::from(sc[s]), f64::from(m[s]));
             aa += sc * sc * wqq;
             ab += sc * m * wq;

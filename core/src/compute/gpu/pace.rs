@@ -29,7 +29,7 @@ impl Pace {
     /// Learns from a submit.
     pub(super) fn record(&self, work: u64, elapsed: Duration) {
         let ratio = TARGET.as_secs_f64() / elapsed.as_secs_f64().max(1e-6);
-        let grown = (work as f64 * ratio.min(GROWTH as f64)) as u64;
+        let grown = (work as f64 * ratio.min(GROWTH as f64)).round() as u64;
         // A short last tile says nothing against longer ones.
         let floor = if elapsed < TARGET { self.next() } else { 1 };
         self.next.store(grown.max(floor), Ordering::Relaxed);

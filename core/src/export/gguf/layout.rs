@@ -30,10 +30,8 @@ pub(super) fn layout<'a>(source: &'a Source, quantized: impl Fn(&str) -> Option<
 
 /// The file of some tensors: their infos under the source's keys. Without a recipe's hash the file has the same size.
 pub(super) fn container(source: &Source, tensors: &[Outgoing<'_>], recipe: Option<&str>) -> Container {
-    let infos: Vec<_> = tensors
-        .iter()
-        .map(|t| TensorInfo { name: t.name.clone(), shape: t.shape.clone(), type_id: dtype_id(t.dtype).unwrap_or(0), bytes: t.bytes })
-        .collect();
+    let infos: Vec<_> =
+        tensors.iter().map(|t| TensorInfo { name: t.name.clone(), shape: t.shape.clone(), type_id: dtype_id(t.dtype).unwrap_or(0), bytes: t.bytes }).collect();
     Container { metadata: metadata(source, &infos, recipe), tensors: infos }
 }
 

@@ -8,7 +8,7 @@ mod layout;
 
 pub use container::{ALIGNMENT, Container, TensorInfo, padded};
 
-use super::delivery::{deliver, quoted};
+use super::delivery::{deliver, quoted, same_model};
 use super::outgoing::Outgoing;
 use super::{ExportFormat, Exported, Writer};
 use crate::error::{Error, Result};
@@ -37,7 +37,10 @@ impl Writer for GgufWriter {
 
     fn supports(&self, source: &Source, recipe: &Recipe) -> Result<()> {
         if let Some((tensor, format)) = recipe.tensors.iter().find(|(_, f)| !f.is_gguf()) {
-            return Err(Error::unsupported(format!("{format} in GGUF"), format!("{tensor} is to be {format}, for which GGUF has no type; choose a ggml format")));
+            return Err(Error::unsupported(
+                format!("{format} in GGUF"),
+                format!("{tensor} is to be {format}, for which GGUF has no type; choose a ggml format"),
+            ));
         }
         let architecture = &source.config.architecture;
         if source.format == SourceFormat::Safetensors && !CONVERTED.contains(&architecture.as_str()) {
@@ -50,7 +53,10 @@ impl Writer for GgufWriter {
             } else if entry.shape.len() > DIMENSIONS {
                 format!("{} has {} dimensions, llama.cpp takes {DIMENSIONS}", entry.name, entry.shape.len())
             } else if layout::interleaved_heads(source, &entry.name).is_some_and(|heads| !entry.shape[0].is_multiple_of(2 * heads.max(1))) {
-                format!("{} has {} rows, which {} query and {} key heads do not divide", entry.name, entry.shape[0], source.config.head_count, source.config.kv_head_count)
+                format!(
+                    "{} has {} rows, which {} query and {} key heads do not divide",
+                    entry.name, entry.shape[0], source.config.head_count, source.config.kv_head_count
+                )
             } else if layout::is_foreign(source, entry) {
                 format!("llama.cpp has no tensor {} in a {architecture}", entry.name)
             } else {
@@ -68,6 +74,7 @@ impl Writer for GgufWriter {
     }
 
     fn write(&self, source: &Source, artifact: &Artifact, path: &Path, cx: &JobContext) -> Result<Exported> {
+        same_model(source, artifact)?;
         self.supports(source, &artifact.recipe)?;
         if !source.metadata.contains_key("tokenizer.ggml.model") {
             let text = "the file has no tokenizer, because none was found beside the model; llama.cpp will not load it".to_owned();

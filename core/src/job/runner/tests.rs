@@ -1,3 +1,5 @@
+//! The worker seen from its host: order, cancel, panics, coalescing.
+
 use super::*;
 use crate::job::{Progress, Stage};
 use std::sync::atomic::AtomicUsize;

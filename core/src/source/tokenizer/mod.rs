@@ -1,6 +1,7 @@
 //! Text to tokens and back, from tokenizer.json or from GGUF's two families: byte-level BPE and sentencepiece scores.
 //!
-//! Absent on purpose: WordPiece and Unigram from GGUF keys; those models open weight-only.
+//! Absent on purpose: WordPiece and Unigram from GGUF keys (those models open weight-only); llama.cpp's rule that tokens which look like
+//! an end of text are control tokens whatever the file says of them.
 
 mod pretrained;
 mod scores;
@@ -54,9 +55,10 @@ pub struct Tokenizer {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one tokenizer a model")]
 enum Kind {
     Pretrained(Box<Pretrained>),
-    Scores(ScoredVocabulary),
+    Scores(Box<ScoredVocabulary>),
 }
 
 impl Tokenizer {
@@ -84,7 +86,7 @@ impl Tokenizer {
                 let (pretrained, pre) = Pretrained::from_keys(&keys, reporter).map_err(malformed)?;
                 (Kind::Pretrained(Box::new(pretrained)), pre.add_bos, None)
             }
-            "llama" => (Kind::Scores(ScoredVocabulary::from_keys(&keys).map_err(malformed)?), true, Some(1)),
+            "llama" => (Kind::Scores(Box::new(ScoredVocabulary::from_keys(&keys).map_err(malformed)?)), true, Some(1)),
             other => {
                 return Err(Error::unsupported(
                     format!("the tokenizer {other:?}"),

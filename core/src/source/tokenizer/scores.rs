@@ -3,7 +3,7 @@
 use super::{Keys, MetaValue, TokenType};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
@@ -217,7 +217,8 @@ fn matcher(tokens: &[String], types: &[TokenType], wanted: impl Fn(TokenType) ->
     }
     texts.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
     let pattern = texts.iter().map(|t| regex::escape(t)).collect::<Vec<_>>().join("|");
-    Regex::new(&pattern).map(Some).map_err(|e| e.to_string())
+    // Gemma adds thousands of tokens; the default limit is for patterns written by hand.
+    RegexBuilder::new(&pattern).size_limit(1 << 26).build().map(Some).map_err(|e| e.to_string())
 }
 
 fn number(value: &MetaValue) -> Option<f32> {

@@ -1,0 +1,103 @@
+//! The report that goes with an export: one HTML file without scripts or links, so that it can be kept and mailed.
+//!
+//! It says what was made of what (hashes), what every tensor became and what that cost, how far the outputs moved with their standard
+//! errors, and everything that did not go as asked. Equal inputs give equal bytes: there is no date in it.
+
+use super::Exported;
+use crate::error::Result;
+use crate::eval::Comparison;
+use crate::job::{Artifact, RecordHeader, write_atomically};
+use crate::numeric::metric::sqnr_from_relative_error;
+use crate::source::Source;
+use std::fmt::Write as _;
+use std::path::Path;
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
+table{border-collapse:collapse;width:100%}td,th{padding:.15rem .6rem;text-align:left;border-bottom:1px solid #ddd}\
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code{word-break:break-all}.bar{height:.6rem;background:#47c}\
+@media(prefers-color-scheme:dark){body{color:#ddd;background:#1b1b1b}td,th{border-color:#444}}";
+
+/// Writes the report of an export.
+///
+/// # Errors
+/// `Io`.
+pub fn write_report(path: &Path, source: &Source, artifact: &Artifact, exported: &Exported, comparison: Option<&Comparison>) -> Result<()> {
+    write_atomically(path, html(source, artifact, exported, comparison).as_bytes())
+}
+
+fn html(source: &Source, artifact: &Artifact, exported: &Exported, comparison: Option<&Comparison>) -> String {
+    let name = source.config.name.as_deref().unwrap_or("Model");
+    let recipe = &artifact.recipe;
+    let weights: usize = artifact.tensors().filter_map(|t| Some(source.tensors[source.find(&t.tensor)?].elements())).sum();
+    let stored: u64 = artifact.tensors().map(|t| bytes_of(source, t)).sum();
+    let facts = [
+        ("File", exported.path.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+        ("Size", format!("{} bytes", exported.bytes)),
+        ("Bits per quantized weight", format!("{:.3}", stored as f64 * 8.0 / weights.max(1) as f64)),
+        ("Use it", exported.serve_command.clone()),
+        ("blake3 of the file", exported.hash.clone()),
+        ("Recipe", recipe.hash()),
+        ("Source model", source.fingerprint.clone()),
+        ("Calibration", recipe.calibration.clone().unwrap_or_else(|| "none".to_owned())),
+        ("Rounding", recipe.rounding.clone()),
+        ("Halftone", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    let facts: String = facts.iter().fold(String::new(), |mut rows, (label, value)| {
+        let _ = write!(rows, "<tr><th>{label}</th><td><code>{}</code></td></tr>", escape(value));
+        rows
+    });
+    let title = format!("{} in {} bytes", escape(name), exported.bytes);
+    let comparison = comparison.map(compared).unwrap_or_default();
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
+         <style>{STYLE}</style><h1>{title}</h1><table>{facts}</table>{comparison}{}{}</html>\n",
+        notices(artifact),
+        tensors(source, artifact),
+    )
+}
+
+fn compared(c: &Comparison) -> String {
+    let with_error = |label: &str, (value, error): (f64, f64)| format!("<tr><th>{label}</th><td>{value:.5} ± {error:.5}</td></tr>");
+    let rows = [
+        with_error("KL divergence, nats per token", (c.kl_mean, c.kl_error)),
+        format!("<tr><th>its median, 90 %, 99 %, 99.9 % and largest</th><td>{}</td></tr>", c.kl_quantiles.map(|q| format!("{q:.4}")).join(" · ")),
+        with_error("Perplexity before", c.perplexity_before),
+        with_error("Perplexity after", c.perplexity_after),
+        with_error("Share of positions with the same most likely token", c.top1),
+    ];
+    let (chunks, context, positions) = (c.options.chunks, c.options.context, c.tokens.len());
+    format!(
+        "<h2>Before and after</h2><p>{chunks} × {context} tokens, {positions} positions scored; ± is one standard error.</p><table>{}</table>",
+        rows.concat()
+    )
+}
+
+fn notices(artifact: &Artifact) -> String {
+    let items: String = artifact.tensors().flat_map(|t| &t.notices).map(|n| format!("<li>{}</li>", escape(&n.to_string()))).collect();
+    if items.is_empty() { String::new() } else { format!("<h2>Not as asked</h2><ul>{items}</ul>") }
+}
+
+fn tensors(source: &Source, artifact: &Artifact) -> String {
+    let widest = artifact.tensors().map(|t| t.weight_error).fold(0.0, f64::max);
+    let mut rows = String::new();
+    for tensor in artifact.tensors() {
+        let share = if widest > 0.0 { 100.0 * (tensor.weight_error / widest).sqrt() } else { 0.0 };
+        let _ = write!(
+            rows,
+            "<tr><td>{}</td><td>{}</td><td class=n>{}</td><td class=n>{:.2}</td><td style=\"width:20%\"><div class=bar style=\"width:{share:.1}%\"></div></td></tr>",
+            escape(&tensor.tensor),
+            tensor.stored_as,
+            bytes_of(source, tensor),
+            sqnr_from_relative_error(tensor.weight_error),
+        );
+    }
+    format!("<h2>Tensors</h2><table><tr><th>tensor<th>stored as<th class=n>bytes<th class=n>SQNR, dB<th>error (amplitude)</tr>{rows}</table>")
+}
+
+fn bytes_of(source: &Source, tensor: &RecordHeader) -> u64 {
+    source.find(&tensor.tensor).map_or(0, |i| tensor.stored_as.tensor_bytes(source.tensors[i].rows(), tensor.columns))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

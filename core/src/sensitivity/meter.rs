@@ -1,0 +1,197 @@
+//! One tensor against all candidates: encode, decode, and three ways to weigh the difference.
+
+use super::{Cell, Row};
+use crate::calibrate::{Calibration, InputStatistics};
+use crate::codec::Format;
+use crate::compute::{Backend, DeviceChoice, KernelCall, backend};
+use crate::error::{Error, Result};
+use crate::job::JobContext;
+use crate::numeric::metric::ratio;
+use crate::report::NoticeKind;
+use crate::round::{Evidence, Rounder};
+use crate::source::{Source, TensorEntry};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// What all tensors are measured with.
+pub(super) struct Meter<'a> {
+    pub source: &'a Source,
+    pub cx: &'a JobContext,
+    calibration: Option<&'a Calibration>,
+    rounder: &'static dyn Rounder,
+    device: Arc<dyn Backend>,
+}
+
+impl<'a> Meter<'a> {
+    pub fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Result<Self> {
+        Ok(Self { source, cx, calibration, rounder, device: device(calibration, cx)? })
+    }
+
+    /// The weights of a tensor after encoding and decoding, as [`Self::row`] measured them.
+    pub fn quantized(&self, index: usize, stored_as: Format) -> Result<Vec<f32>> {
+        let entry = &self.source.tensors[index];
+        let mut weights = self.source.view(index).to_f32()?;
+        self.zero_non_finite(entry, &mut weights);
+        let importance = self.statistics(entry).map(importance);
+        let bytes = self.rounder.round(&weights, entry.columns(), stored_as, Evidence { importance: importance.as_deref(), hessian: None })?;
+        let mut quantized = difference(&weights, entry.columns(), stored_as, &bytes);
+        quantized.iter_mut().zip(&weights).for_each(|(q, w)| *q += w);
+        Ok(quantized)
+    }
+
+    /// Measures one tensor.
+    pub fn row(&self, index: usize, formats: &[Format]) -> Result<Row> {
+        self.cx.checkpoint()?;
+        let entry = &self.source.tensors[index];
+        let (rows, columns) = (entry.rows(), entry.columns());
+        let mut weights = self.source.view(index).to_f32()?;
+        self.zero_non_finite(entry, &mut weights);
+        for &wanted in formats {
+            let used = wanted.for_columns(columns);
+            if used != wanted {
+                // Once for a row length: every model whose rows are short would else say it of each tensor.
+                self.cx.reporter.notice(None, NoticeKind::RowFallback { wanted, used, columns });
+            }
+        }
+        let statistics = self.statistics(entry);
+        let importance = statistics.map(importance);
+        let importance = importance.as_deref();
+        let gram = statistics.and_then(|s| s.gram.as_deref()).filter(|g| g.len() == columns * columns);
+        let norm = powers(&weights, columns, importance);
+        let output = gram.map(|h| self.layer_power(&weights, columns, h)).transpose()?;
+
+        let mut cells = Vec::new();
+        for (format, stored_as) in distinct(formats, columns) {
+            self.cx.checkpoint()?;
+            let bytes = self.rounder.round(&weights, columns, stored_as, Evidence { importance, hessian: None })?;
+            let difference = difference(&weights, columns, stored_as, &bytes);
+            let error = powers(&difference, columns, importance);
+            let layer_error = gram.map(|h| self.layer_power(&difference, columns, h)).transpose()?;
+            cells.push(Cell {
+                format,
+                stored_as,
+                bytes: stored_as.tensor_bytes(rows, columns),
+                // JSON has no infinity.
+                weight_error: ratio(error.plain, norm.plain).min(f64::MAX),
+                imatrix_error: importance.map(|_| ratio(error.weighted, norm.weighted)).filter(|e| e.is_finite()),
+                activation_error: layer_error.zip(output).map(|(error, output)| ratio(error, output)).filter(|e| e.is_finite()),
+                predicted_kl: None,
+            });
+        }
+        Ok(Row {
+            tensor: entry.name.clone(),
+            role: entry.role,
+            block: entry.block,
+            fused: entry.fused.clone(),
+            shape: entry.shape.clone(),
+            source_bytes: entry.size_bytes,
+            cells,
+        })
+    }
+
+    fn zero_non_finite(&self, entry: &TensorEntry, weights: &mut [f32]) {
+        let Some(first) = weights.iter().position(|w| !w.is_finite()) else { return };
+        let bad = weights.iter_mut().filter(|w| !w.is_finite());
+        let count = bad.map(|w| *w = 0.0).count() as u64;
+        self.cx.reporter.notice(Some(&entry.name), NoticeKind::NonFinite { count, first });
+    }
+
+    /// The statistics of what enters a tensor, when they fit it; says so where a calibration has none.
+    fn statistics(&self, entry: &TensorEntry) -> Option<&InputStatistics> {
+        let calibration = self.calibration?;
+        let found = calibration.of(&entry.name).filter(|s| s.tokens > 0 && s.sum_squares.len() == entry.columns());
+        if found.is_none() {
+            self.cx.reporter.notice(Some(&entry.name), NoticeKind::NoStatistics);
+        }
+        found
+    }
+
+    /// tr(MHMᵀ) of a matrix of weights or of errors, on the device; on the CPU where that fails.
+    fn layer_power(&self, matrix: &[f32], columns: usize, hessian: &[f32]) -> Result<f64> {
+        let mut row_errors = vec![0.0f32; matrix.len() / columns];
+        let mut run =
+            |device: &dyn Backend| device.run(KernelCall::LayerError { difference: matrix, columns, hessian, row_errors: &mut row_errors }, &self.cx.cancel);
+        match run(&*self.device) {
+            Err(Error::Device { device, detail }) => {
+                self.cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: format!("{device}: {detail}") });
+                run(&*backend(&DeviceChoice::Cpu)?)?;
+            }
+            other => other?,
+        }
+        Ok(row_errors.iter().map(|&e| f64::from(e)).sum::<f64>().max(0.0))
+    }
+}
+
+/// The device for layer errors; the CPU where there are none to compute, or where the one asked for is not there.
+fn device(calibration: Option<&Calibration>, cx: &JobContext) -> Result<Arc<dyn Backend>> {
+    let has_gram = calibration.is_some_and(|c| c.inputs.values().any(|i| i.gram.is_some()));
+    backend(if has_gram { &cx.device } else { &DeviceChoice::Cpu }).or_else(|error| {
+        cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
+        backend(&DeviceChoice::Cpu)
+    })
+}
+
+/// The candidates that are stored differently in rows of `columns`, with what they are stored as, by rising bits. Of candidates stored
+/// alike the one that needs no fallback stands for all.
+fn distinct(formats: &[Format], columns: usize) -> Vec<(Format, Format)> {
+    let mut distinct: Vec<(Format, Format)> = Vec::new();
+    for &format in formats {
+        let stored = format.for_columns(columns);
+        match distinct.iter_mut().find(|(_, other)| *other == stored) {
+            Some(known) if format == stored => known.0 = format,
+            Some(_) => {}
+            None => distinct.push((format, stored)),
+        }
+    }
+    distinct.sort_by(|a, b| a.1.bits().total_cmp(&b.1.bits()));
+    distinct
+}
+
+/// Mean x² of each input column.
+fn importance(statistics: &InputStatistics) -> Vec<f32> {
+    statistics.sum_squares.iter().map(|x| x / statistics.tokens as f32).collect()
+}
+
+/// Rows of a chunk of about 64 Ki values: what one task works on, whatever the number of threads.
+fn chunk_rows(columns: usize) -> usize {
+    (65_536 / columns.max(1)).max(1)
+}
+
+/// Δ = Ŵ − W.
+fn difference(weights: &[f32], columns: usize, stored_as: Format, bytes: &[u8]) -> Vec<f32> {
+    let rows = chunk_rows(columns);
+    let row_bytes = stored_as.tensor_bytes(1, columns) as usize;
+    let mut difference = vec![0.0f32; weights.len()];
+    difference.par_chunks_mut(rows * columns).zip(bytes.par_chunks(rows * row_bytes)).zip(weights.par_chunks(rows * columns)).for_each(
+        |((difference, bytes), weights)| {
+            stored_as.decode(bytes, difference);
+            for (d, w) in difference.iter_mut().zip(weights) {
+                *d -= w;
+            }
+        },
+    );
+    difference
+}
+
+/// Σ m² and Σ m²·h of a matrix; the second is 0 without importances.
+struct Powers {
+    plain: f64,
+    weighted: f64,
+}
+
+fn powers(matrix: &[f32], columns: usize, importance: Option<&[f32]>) -> Powers {
+    let chunks: Vec<Powers> = matrix
+        .par_chunks(chunk_rows(columns) * columns)
+        .map(|chunk| {
+            let mut total = Powers { plain: 0.0, weighted: 0.0 };
+            for row in chunk.chunks(columns) {
+                total.plain += row.iter().map(|&m| f64::from(m) * f64::from(m)).sum::<f64>();
+                if let Some(importance) = importance {
+                    total.weighted += row.iter().zip(importance).map(|(&m, &h)| f64::from(m) * f64::from(m) * f64::from(h)).sum::<f64>();
+                }
+            }
+            total
+        })
+        .collect();
+    chunks.iter().fold(Powers { plain: 0.0, weighted: 0.0 }, |sum, c| Powers { plain: sum.plain + c.plain, weighted: sum.weighted + c.weighted })
+}
