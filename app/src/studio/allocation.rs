@@ -2,7 +2,7 @@
 //! which solves again at once; undo goes back over a whole drag.
 
 use halftone_core::UserMessage;
-use halftone_core::allocate::{Budget, PRESETS, Plan, Problem, allocate, frontier, preset_plan};
+use halftone_core::allocate::{Budget, Group, PRESETS, Plan, Problem, allocate, frontier, preset_plan};
 use halftone_core::codec::Format;
 use halftone_core::recipe::{Edit, History, Recipe};
 use halftone_core::sensitivity::{Metric, Row, Table};
@@ -35,7 +35,7 @@ pub struct Allocation {
 }
 
 impl Allocation {
-    /// A fresh recipe for a table, solved for about 4.6 bits a weight.
+    /// A fresh recipe for a table, solved for an eighth of the way from the smallest file to the largest.
     pub fn new(table: &Table, source: &Source, now: f64) -> Self {
         let recipe = Recipe {
             tool: table.tool.clone(),
@@ -47,12 +47,8 @@ impl Allocation {
         };
         let mut allocation = Self { history: History::new(recipe), metric: Some(table.best_metric()), ..Self::default() };
         allocation.rebuild(table);
-        let start = allocation.byte_range().map(|(least, most)| {
-            let weights = allocation.problem.as_ref().map_or(0, |p| p.weights);
-            let fixed = allocation.problem.as_ref().map_or(0, |p| p.fixed_bytes);
-            (fixed + (weights as f64 * 4.6 / 8.0) as u64).clamp(least, most)
-        });
-        if let Some(bytes) = start {
+        if let Some((least, most)) = allocation.byte_range() {
+            let bytes = least + (most - least) / 8;
             // The first allocation is where editing starts, not a step of it.
             allocation.history.apply(Edit::SetBudget(Budget::FileBytes(bytes)));
             allocation.solve(table, source, now);
@@ -74,7 +70,7 @@ impl Allocation {
     /// Smallest and largest file that can be made, bytes.
     pub fn byte_range(&self) -> Option<(u64, u64)> {
         let problem = self.problem.as_ref()?;
-        let sum = |pick: fn(&halftone_core::allocate::Group) -> Option<u64>| -> Option<u64> { problem.groups.iter().map(pick).sum() };
+        let sum = |pick: fn(&Group) -> Option<u64>| -> Option<u64> { problem.groups.iter().map(pick).sum() };
         let least = sum(|g| g.choices.first().map(|c| c.bytes))?;
         let most = sum(|g| g.choices.last().map(|c| c.bytes))?;
         Some((problem.fixed_bytes + least, problem.fixed_bytes + most))
@@ -112,8 +108,11 @@ impl Allocation {
         let moved = if back { self.history.undo() } else { self.history.redo() };
         if moved {
             self.rebuild(table);
-            // The recipe says which formats; solving again only gives their figures.
-            self.resolve_figures();
+            // The recipe says which formats; solving again only says how good they are.
+            self.solve_plan();
+            if self.plan.as_ref().is_some_and(|plan| plan.formats != self.history.recipe().tensors) {
+                self.plan = self.as_it_is();
+            }
             self.show(source, now);
         }
     }
@@ -149,7 +148,7 @@ impl Allocation {
     }
 
     fn solve(&mut self, _table: &Table, source: &Source, now: f64) {
-        self.resolve_figures();
+        self.solve_plan();
         if self.refusal.is_none()
             && let Some(plan) = &self.plan
         {
@@ -160,15 +159,30 @@ impl Allocation {
         self.show(source, now);
     }
 
-    fn resolve_figures(&mut self) {
+    fn solve_plan(&mut self) {
         let (Some(problem), Some(budget)) = (&self.problem, self.history.recipe().budget) else { return };
         match allocate(problem, budget) {
             Ok(plan) => {
                 self.plan = Some(plan);
                 self.refusal = None;
             }
-            Err(error) => self.refusal = Some(error.user_message()),
+            Err(error) => {
+                self.refusal = Some(error.user_message());
+                self.plan = self.as_it_is().or_else(|| self.plan.take());
+            }
         }
+    }
+
+    /// The recipe's formats with their figures, whatever the budget.
+    fn as_it_is(&self) -> Option<Plan> {
+        let problem = self.problem.as_ref()?;
+        let formats = &self.history.recipe().tensors;
+        let pick = |group: &Group| {
+            let format = formats.get(group.tensors.first()?)?;
+            group.choices.iter().position(|c| c.format == *format).or_else(|| (group.choices.len() == 1).then_some(0))
+        };
+        let picks: Vec<usize> = problem.groups.iter().map(pick).collect::<Option<_>>()?;
+        Some(Plan::new("recipe", problem, &picks, None))
     }
 
     /// Copies the recipe's formats to catalog positions and remembers which changed.
@@ -196,7 +210,7 @@ pub fn format_for_bits(row: &Row, bits: u8) -> Option<Format> {
 /// How good a plan is, in words.
 pub fn gap_in_words(gap: Option<f64>) -> String {
     match gap {
-        None => "a rule, not solved for".to_owned(),
+        None => "as it is, not solved for".to_owned(),
         Some(gap) if gap <= 0.0 => "proven optimal".to_owned(),
         Some(gap) if gap < 0.0001 => "within 0.01 % of the optimum".to_owned(),
         Some(gap) => format!("within {:.2} % of the optimum", gap * 100.0),

@@ -140,7 +140,7 @@ pub struct Reading {
     pub worst: Vec<usize>,
     /// (log₁₀ KL at the left edge, count) of bins a fifth of a decade wide.
     pub histogram: Vec<(f64, u64)>,
-    /// The KL below which 95 % of the tokens stay: full colour.
+    /// The KL below which 99 % of the tokens stay: full colour.
     pub warm: f64,
 }
 
@@ -162,7 +162,7 @@ pub fn read(source: &Source, comparison: Arc<Comparison>) -> Reading {
         counts[at.min(54)] += 1;
     }
     let histogram = counts.iter().enumerate().map(|(i, n)| (FIRST + i as f64 * WIDTH, *n)).collect();
-    Reading { warm: quantile(&sorted, 0.95).max(1e-6), comparison, texts, flips, worst, histogram }
+    Reading { warm: quantile(&sorted, 0.99).max(1e-6), comparison, texts, flips, worst, histogram }
 }
 
 /// A token as it can be drawn: line breaks as ↵, broken UTF-8 as a dot.

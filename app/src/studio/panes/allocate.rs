@@ -35,7 +35,7 @@ impl AllocatePane {
             }
             ui.add_space(4.0);
             self.budget(model, ui, outbox);
-            refusal(allocation, ui);
+            refusal(allocation, ui, outbox);
             rules(model, ui, outbox);
             if let Some(plan) = &allocation.plan {
                 figures_of(plan, model, ui);
@@ -115,12 +115,19 @@ fn slide(ui: &mut Ui, value: &mut f64, low: f64, high: f64, log: bool, digits: u
     (slider, field)
 }
 
-fn refusal(allocation: &Allocation, ui: &mut Ui) {
+fn refusal(allocation: &Allocation, ui: &mut Ui, outbox: &mut Outbox) {
     let Some(refusal) = &allocation.refusal else { return };
     let tokens = theme::tokens(ui);
     ui.add_space(4.0);
     ui.label(RichText::new(&refusal.summary).color(*tokens.bad)).on_hover_text(&refusal.details);
-    note(ui, &refusal.hint);
+    if let Some((least, _)) = allocation.byte_range() {
+        ui.horizontal(|ui| {
+            if ui.button(format!("Raise to {}", figures::bytes(least))).on_hover_text("The smallest file under these pins").clicked() {
+                outbox.push(Command::SetBudget(Budget::FileBytes(least)));
+            }
+            note(ui, "or unpin tensors");
+        });
+    }
 }
 
 fn rules(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {

@@ -16,7 +16,7 @@ pub struct TextView {
     page: usize,
 }
 
-/// 0 for no movement, 1 for what 95 % of the tokens stay below.
+/// 0 for no movement, 1 for what 99 % of the tokens stay below.
 fn warmth(reading: &Reading, kl: f64) -> f32 {
     (kl / reading.warm).sqrt().min(1.0) as f32
 }
@@ -89,7 +89,7 @@ fn tooltip(reading: &Reading, at: usize, ui: &mut Ui) {
     text_line(ui, "Probability before", &percent(token.nll_before));
     text_line(ui, "Probability after", &percent(token.nll_after));
     match &reading.flips[at] {
-        Some((before, after)) => drop(text_line(ui, "Top token", &format!("{} → {}", shown(before), shown(after)))),
+        Some((before, after)) => drop(text_line(ui, "Top token", &format!("{} became {}", shown(before), shown(after)))),
         None => drop(text_line(ui, "Top token", "the same")),
     }
 }
@@ -131,7 +131,7 @@ pub fn worst(view: &mut TextView, reading: &Reading, ui: &mut Ui) {
             let background = tokens.heat(warmth(reading, token.kl));
             job.append(&reading.texts[at].replace('\n', " "), 0.0, TextFormat { background, ..TextFormat::simple(FontId::proportional(BODY), *tokens.text) });
             if let Some((before, after)) = &reading.flips[at] {
-                let flip = format!("    {} → {}", shown(before), shown(after));
+                let flip = format!("    {} became {}", shown(before), shown(after));
                 job.append(&flip, 0.0, TextFormat::simple(FontId::proportional(SMALL), *tokens.warn));
             }
             let galley = ui.painter().layout_job(job);

@@ -28,6 +28,7 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
     };
     let plot = plots::plot("frontier", 200.0)
         .show_grid([true, true])
+        .set_margin_fraction(egui::vec2(0.06, 0.08))
         .x_axis_label("File, MB")
         .y_axis_label(metric.label())
         .y_axis_min_width(44.0)

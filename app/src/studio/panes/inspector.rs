@@ -48,7 +48,7 @@ impl InspectorPane {
         let report = model.report.filter(|r| r.tensor == tensor && session.source.as_ref().is_some_and(|s| s.fingerprint == r.model)).map(AsRef::as_ref);
         let height = ui.available_height();
         ui.horizontal_top(|ui| {
-            ui.allocate_ui_with_layout(vec2(208.0, height), Layout::top_down(Align::Min), |ui| {
+            ui.allocate_ui_with_layout(vec2(208.0, height), Layout::top_down(Align::LEFT), |ui| {
                 ScrollArea::vertical().id_salt("figures").auto_shrink([false, false]).show(ui, |ui| {
                     ui.set_max_width(196.0);
                     facts(tensor, entry, statistics, report, model, ui);
@@ -126,12 +126,13 @@ fn weights(report: Option<&TensorReport>, log: bool, ui: &mut Ui, outbox: &mut O
     let plot = plots::plot("weights", height).y_axis_label(axis).y_axis_min_width(32.0).x_axis_formatter(|mark, _| figures::error(mark.value));
     let response = plot
         .show(ui, |plot| {
-            for level in &report.levels {
+            // More lines than this are a grey smear.
+            for level in report.levels.iter().take_while(|_| report.levels.len() <= 64) {
                 plot.vline(VLine::new("", f64::from(*level)).color(line).width(1.0).allow_hover(false));
             }
             plot.bar_chart(plots::histogram("before", &report.before, report.absmax, log, plots::sheer(before)));
             if !report.after.is_empty() {
-                plot.bar_chart(plots::histogram("after", &report.after, report.absmax, log, plots::sheer(after)));
+                plot.line(plots::outline("after", &report.after, report.absmax, log).color(after).width(1.5));
             }
         })
         .response;
@@ -148,7 +149,8 @@ fn weights(report: Option<&TensorReport>, log: bool, ui: &mut Ui, outbox: &mut O
         swatch(ui, before, "Original");
         if let Some(format) = report.format.filter(|_| !report.after.is_empty()) {
             swatch(ui, after, &format!("As {format}"));
-            note(ui, format!("lines: the {} levels of a typical block", report.levels.len()));
+            let lines = if report.levels.len() <= 64 { "lines: the levels of a typical block" } else { "" };
+            note(ui, format!("{lines}  {} levels a block", report.levels.len()));
         }
         note(ui, format!("{} weights", figures::count(report.sampled as u64)));
     });
@@ -176,6 +178,7 @@ fn channels(kind: &str, absmax: Option<&[f32]>, activations: Option<&[f32]>, ui:
     let height = (ui.available_height() - 20.0).max(80.0);
     let response = plots::plot("channels", height)
         .y_axis_min_width(32.0)
+        .include_y(f64::from(absmax[largest[0]]) * 1.2)
         .x_axis_label(format!("{kind} number"))
         .show(ui, |plot| {
             plot.line(Line::new("absmax", series(absmax)).color(before).width(1.0));
@@ -215,7 +218,7 @@ fn candidates(row: Option<&Row>, model: &ViewModel<'_>, ui: &mut Ui, outbox: &mu
     let weights: usize = row.shape.iter().product();
     let height = ui.available_height();
     ui.horizontal_top(|ui| {
-        ui.allocate_ui(vec2((ui.available_width() * 0.5).min(280.0), height), |ui| {
+        ui.allocate_ui_with_layout(vec2((ui.available_width() * 0.5).min(280.0), height), Layout::top_down(Align::LEFT), |ui| {
             ScrollArea::vertical().id_salt("candidates").auto_shrink([false, false]).show(ui, |ui| {
                 ui.spacing_mut().item_spacing.y = 0.0;
                 let head = |ui: &mut Ui| ui.allocate_exact_size(vec2(ui.available_width(), 20.0), Sense::hover()).0;

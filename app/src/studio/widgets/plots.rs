@@ -3,7 +3,7 @@
 use crate::studio::command::{Command, Outbox};
 use crate::studio::theme;
 use egui::{Color32, Ui};
-use egui_plot::{Bar, BarChart, Plot};
+use egui_plot::{Bar, BarChart, Line, Plot};
 
 /// A plot in the house style.
 pub fn plot<'a>(name: &'a str, height: f32) -> Plot<'a> {
@@ -27,6 +27,17 @@ pub fn histogram(name: &str, counts: &[u64], absmax: f32, log: bool, color: Colo
     let bar =
         |(i, count): (usize, &u64)| Bar::new(-f64::from(absmax) + (i as f64 + 0.5) * width, height(*count)).width(width).fill(color).stroke(egui::Stroke::NONE);
     BarChart::new(name, counts.iter().enumerate().map(bar).collect()).color(color).allow_hover(false)
+}
+
+/// The same histogram as an outline.
+pub fn outline(name: &str, counts: &[u64], absmax: f32, log: bool) -> Line<'static> {
+    let width = 2.0 * f64::from(absmax) / counts.len().max(1) as f64;
+    let height = |count: u64| if log { (1.0 + count as f64).log10() } else { count as f64 };
+    let steps = counts.iter().enumerate().flat_map(|(i, count)| {
+        let left = -f64::from(absmax) + i as f64 * width;
+        [[left, height(*count)], [left + width, height(*count)]]
+    });
+    Line::new(name, steps.collect::<Vec<_>>()).allow_hover(false)
 }
 
 /// Copies a table as CSV from a context menu on a plot.
