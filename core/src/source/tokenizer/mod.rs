@@ -55,7 +55,6 @@ pub struct Tokenizer {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one tokenizer a model")]
 enum Kind {
     Pretrained(Box<Pretrained>),
     Scores(Box<ScoredVocabulary>),
