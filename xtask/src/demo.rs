@@ -22,5 +22,5 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     println!("no display: compressing the demo model on the command line (DISPLAY or WAYLAND_DISPLAY opens the studio)");
     let out = workspace.target("demo");
     std::fs::create_dir_all(&out)?;
-    succeed(halftone.args(["auto", "--demo", "--bpw", "4.5", "--to", "gguf", "-o"]).arg(out.join("demo-4.5bpw.gguf")))
+    succeed(halftone.args(["auto", "--demo", "--bpw", "5", "--to", "gguf", "-o"]).arg(out.join("demo-5bpw.gguf")))
 }

@@ -131,6 +131,6 @@ impl ModelConfig {
         } else {
             "only the llama architecture has a forward pass so far; weights can be inspected, measured and quantized"
         };
-        Err(crate::Error::unsupported(format!("running a {} model", self.architecture), why))
+        Err(crate::Error::unsupported(format!("running this model (architecture {})", self.architecture), why))
     }
 }

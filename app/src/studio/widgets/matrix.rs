@@ -77,7 +77,7 @@ impl Matrix<'_> {
         let (rows, columns) = (self.grid.rows.len().max(1) as f32, self.grid.columns.len().max(1) as f32);
         let bar = ui.spacing().scroll.bar_width + 4.0;
         let room = area.size() - vec2(HEAD_WIDTH + bar, HEAD_HEIGHT + 2.0);
-        let cell = vec2((room.x / columns).clamp(28.0, 96.0).floor(), (room.y / rows).clamp(13.0, 36.0).floor());
+        let cell = vec2((room.x / columns).clamp(28.0, 96.0).floor(), (room.y / rows).clamp(16.0, 36.0).floor());
         let body = Rect::from_min_max(area.min + vec2(HEAD_WIDTH, HEAD_HEIGHT), area.max);
         let mut scroll_ui = ui.new_child(egui::UiBuilder::new().max_rect(body).id_salt("matrix body"));
         let scrolled = ScrollArea::both().auto_shrink([false, false]).show_viewport(&mut scroll_ui, |ui, viewport| {
