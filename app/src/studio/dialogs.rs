@@ -4,6 +4,9 @@
 use super::jobs::Wake;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// What a dialog is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,29 +39,42 @@ pub trait Dialogs {
 
     /// Answers since the last call. Never blocks.
     fn answers(&mut self) -> Vec<Picked>;
+
+    /// Whether, since the last call, the system closed a dialog faster than a person could: it has none.
+    fn missing(&mut self) -> bool {
+        false
+    }
 }
+
+/// No person closes a dialog in less time than this.
+const REACTION: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// The system's own dialogs.
 pub struct Native {
     wake: Wake,
     sender: Sender<Picked>,
     receiver: Receiver<Picked>,
+    missing: Arc<AtomicBool>,
 }
 
 impl Native {
     /// `wake` is called when an answer is there.
     pub fn new(wake: Wake) -> Self {
         let (sender, receiver) = bounded(8);
-        Self { wake, sender, receiver }
+        Self { wake, sender, receiver, missing: Arc::default() }
     }
 
     fn answer_from<F>(&self, purpose: Purpose, future: F)
     where
         F: Future<Output = Vec<PathBuf>> + Send + 'static,
     {
-        let (sender, wake) = (self.sender.clone(), self.wake.clone());
+        let (sender, wake, missing) = (self.sender.clone(), self.wake.clone(), Arc::clone(&self.missing));
         let spawned = std::thread::Builder::new().name("file dialog".to_owned()).spawn(move || {
+            let asked = Instant::now();
             let paths = pollster::block_on(future);
+            if paths.is_empty() && asked.elapsed() < REACTION {
+                missing.store(true, Ordering::Release);
+            }
             // The window may be gone by now; then nobody wants the answer.
             if sender.send((purpose, paths)).is_ok() {
                 wake();
@@ -102,6 +118,10 @@ impl Dialogs for Native {
 
     fn answers(&mut self) -> Vec<Picked> {
         self.receiver.try_iter().collect()
+    }
+
+    fn missing(&mut self) -> bool {
+        self.missing.swap(false, Ordering::AcqRel)
     }
 }
 

@@ -38,6 +38,14 @@ impl Studio {
         }
         let answers = self.dialogs.answers();
         self.outbox.extend(answers.into_iter().filter(|(_, paths)| !paths.is_empty()).map(|(purpose, paths)| Command::Picked(purpose, paths)));
+        if self.dialogs.missing() {
+            let message = halftone_core::UserMessage {
+                summary: "This system shows no file dialog".to_owned(),
+                details: "The desktop's portal (xdg-desktop-portal) did not answer".to_owned(),
+                hint: "Drop files on the window, or use the command line: halftone auto, halftone export".to_owned(),
+            };
+            self.messages.tell(Level::Warning, "Files", message, now);
+        }
         self.open_dropped(ctx);
         self.look();
         self.messages.age(now);
