@@ -23,7 +23,7 @@ pub fn plot<'a>(name: &'a str, height: f32) -> Plot<'a> {
 /// Grid lines at whole numbers: decades of a logarithm, bits.
 pub fn whole_numbers(input: GridInput) -> Vec<GridMark> {
     let (low, high) = input.bounds;
-    let step = ((high - low) / 8.0).ceil().max(1.0);
+    let step = ((high - low) / 4.5).ceil().max(1.0);
     let first = (low / step).ceil() as i64;
     (first..).map(|i| i as f64 * step).take_while(|value| *value <= high).take(64).map(|value| GridMark { value, step_size: step }).collect()
 }
