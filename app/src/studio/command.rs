@@ -201,7 +201,7 @@ impl Action {
                 need(session.artifact.is_some(), "Quantize first")?;
                 need(!model.busy(), "A job is running")
             }
-            Self::PauseJob | Self::CancelJob => need(model.busy(), "No job is running"),
+            Self::PauseJob | Self::CancelJob => need(model.active_job().is_some(), "No job is running"),
             _ => Ok(()),
         }
     }

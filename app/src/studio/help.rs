@@ -28,7 +28,7 @@ impl Help {
             return;
         }
         let mut open = true;
-        Window::new("Help").open(&mut open).default_size([520.0, 420.0]).show(ui.ctx(), |ui| {
+        Window::new("Help").open(&mut open).collapsible(false).default_pos([380.0, 120.0]).default_size([520.0, 420.0]).show(ui.ctx(), |ui| {
             let names: Vec<(usize, &str)> = PAGES.iter().enumerate().map(|(i, (name, _))| (i, *name)).collect();
             if let Some(page) = segmented(ui, "Help page", self.page, &names) {
                 self.page = page;

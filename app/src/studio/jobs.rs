@@ -60,6 +60,8 @@ pub struct Job {
     pub id: JobId,
     /// Its name.
     pub label: &'static str,
+    /// Done in a moment, and lost without harm: opening, reading weights.
+    pub light: bool,
     /// How it stands.
     pub state: JobState,
     /// Its stages so far, in order.
@@ -123,9 +125,10 @@ impl Jobs {
     /// Queues a job.
     pub fn start(&mut self, kind: JobKind, device: DeviceChoice) -> JobId {
         let label = kind.label();
+        let light = matches!(kind, JobKind::Open { .. } | JobKind::Statistics { .. });
         let runner = self.runner.get_or_insert_with(|| Runner::new(self.wake.clone()));
         let id = runner.start(kind, device);
-        self.list.push(Job { id, label, state: JobState::Queued, stages: Vec::new(), tensors: Vec::new(), notices: Vec::new(), elapsed_secs: None });
+        self.list.push(Job { id, label, light, state: JobState::Queued, stages: Vec::new(), tensors: Vec::new(), notices: Vec::new(), elapsed_secs: None });
         id
     }
 

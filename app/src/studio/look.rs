@@ -161,7 +161,8 @@ pub fn read(source: &Source, comparison: Arc<Comparison>) -> Reading {
         let at = ((kl.max(1e-8).log10() - FIRST) / WIDTH) as usize;
         counts[at.min(54)] += 1;
     }
-    let histogram = counts.iter().enumerate().map(|(i, n)| (FIRST + i as f64 * WIDTH, *n)).collect();
+    let occupied = counts.iter().position(|n| *n > 0).unwrap_or(0)..=counts.iter().rposition(|n| *n > 0).unwrap_or(0);
+    let histogram = occupied.map(|i| (FIRST + i as f64 * WIDTH, counts[i])).collect();
     Reading { warm: quantile(&sorted, 0.99).max(1e-6), comparison, texts, flips, worst, histogram }
 }
 

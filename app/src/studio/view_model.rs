@@ -34,8 +34,8 @@ impl ViewModel<'_> {
         self.jobs.iter().find(|j| j.active())
     }
 
-    /// Whether a job other than reading statistics is at work.
+    /// Whether a job is at work that another one would have to wait long for. Opening and reading weights do not count.
     pub fn busy(&self) -> bool {
-        self.jobs.iter().any(Job::active)
+        self.jobs.iter().any(|j| j.active() && !j.light)
     }
 }

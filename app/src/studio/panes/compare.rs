@@ -127,9 +127,10 @@ fn distribution(reading: &Reading, ui: &mut Ui, outbox: &mut Outbox) {
     let height = (ui.available_height() - 48.0).max(100.0);
     let response = plots::plot("KL of tokens", height)
         .x_axis_label("KL of a token, nats")
+        .x_grid_spacer(plots::whole_numbers)
         .y_axis_label("Tokens")
         .y_axis_min_width(36.0)
-        .x_axis_formatter(|mark, _| if mark.value.fract().abs() < 1e-6 { figures::error(10f64.powf(mark.value)) } else { String::new() })
+        .x_axis_formatter(|mark, _| figures::error(10f64.powf(mark.value)))
         .show(ui, |plot| {
             plot.bar_chart(BarChart::new("tokens", bars).allow_hover(false));
             plot.vline(VLine::new("mean", log(c.kl_mean)).color(*tokens.warn).width(1.5));

@@ -32,7 +32,8 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
         .x_axis_label("File, MB")
         .y_axis_label(metric.label())
         .y_axis_min_width(44.0)
-        .y_axis_formatter(|mark, _| if mark.value.fract().abs() < 1e-6 { figures::error(10f64.powf(mark.value)) } else { String::new() })
+        .y_grid_spacer(plots::whole_numbers)
+        .y_axis_formatter(|mark, _| figures::error(10f64.powf(mark.value)))
         .label_formatter(label)
         .sense(egui::Sense::click_and_drag());
     let shown = plot.show(ui, |plot| {

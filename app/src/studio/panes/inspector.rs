@@ -181,12 +181,12 @@ fn channels(kind: &str, absmax: Option<&[f32]>, activations: Option<&[f32]>, ui:
         .include_y(f64::from(absmax[largest[0]]) * 1.2)
         .x_axis_label(format!("{kind} number"))
         .show(ui, |plot| {
-            plot.line(Line::new("absmax", series(absmax)).color(before).width(1.0));
+            plot.line(Line::new("absmax", series(absmax)).color(before).width(1.0).allow_band(false));
             if let Some(activations) = activations.filter(|a| !a.is_empty()) {
                 let top = activations.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
                 let scale = absmax[largest[0]] / top;
                 let scaled: Vec<f32> = activations.iter().map(|a| a * scale).collect();
-                plot.line(Line::new("input", series(&scaled)).color(after).width(1.0));
+                plot.line(Line::new("input", series(&scaled)).color(after).width(1.0).allow_band(false));
             }
             for &channel in &largest {
                 let at = PlotPoint::new(channel as f64, f64::from(absmax[channel]));
@@ -250,11 +250,14 @@ fn candidates(row: Option<&Row>, model: &ViewModel<'_>, ui: &mut Ui, outbox: &mu
         let curve: Vec<[f64; 2]> = points.iter().map(|(p, _)| *p).collect();
         let response = plots::plot("error against bits", (height - 4.0).max(80.0))
             .x_axis_label("Bits per weight")
+            .x_grid_spacer(plots::whole_numbers)
+            .y_grid_spacer(plots::whole_numbers)
+            .set_margin_fraction(vec2(0.06, 0.06))
             .y_axis_label(metric.label())
             .y_axis_min_width(40.0)
             .y_axis_formatter(|mark, _| figures::error(10f64.powf(mark.value)))
             .show(ui, |plot| {
-                plot.line(Line::new("", curve).color(*tokens.faint).width(1.0).allow_hover(false));
+                plot.line(Line::new("", curve).color(*tokens.faint).width(1.0).allow_band(false).allow_hover(false));
                 for (at, color) in points {
                     plot.points(Points::new("", vec![at]).radius(4.0).color(color));
                 }

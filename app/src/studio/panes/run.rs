@@ -140,6 +140,7 @@ fn live_errors(tensors: &[TensorDone], ui: &mut Ui, outbox: &mut Outbox) {
         .x_axis_label("Tensor")
         .y_axis_label("Relative error")
         .y_axis_min_width(44.0)
+        .y_grid_spacer(plots::whole_numbers)
         .y_axis_formatter(|mark, _| figures::error(10f64.powf(mark.value)))
         .show(ui, |plot| {
             for (i, done) in tensors.iter().enumerate() {

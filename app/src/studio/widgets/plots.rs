@@ -3,7 +3,7 @@
 use crate::studio::command::{Command, Outbox};
 use crate::studio::theme;
 use egui::{Color32, Ui};
-use egui_plot::{Bar, BarChart, Line, Plot};
+use egui_plot::{Bar, BarChart, GridInput, GridMark, Line, Plot};
 
 /// A plot in the house style.
 pub fn plot<'a>(name: &'a str, height: f32) -> Plot<'a> {
@@ -18,6 +18,14 @@ pub fn plot<'a>(name: &'a str, height: f32) -> Plot<'a> {
         .grid_fade(0.6)
         .show_crosshair(false)
         .set_margin_fraction(egui::vec2(0.01, 0.04))
+}
+
+/// Grid lines at whole numbers: decades of a logarithm, bits.
+pub fn whole_numbers(input: GridInput) -> Vec<GridMark> {
+    let (low, high) = input.bounds;
+    let step = ((high - low) / 4.5).ceil().max(1.0);
+    let first = (low / step).ceil() as i64;
+    (first..).map(|i| i as f64 * step).take_while(|value| *value <= high).take(64).map(|value| GridMark { value, step_size: step }).collect()
 }
 
 /// Bars of a histogram over `[−absmax, absmax]`; `log` shows log₁₀(1 + count).
@@ -37,7 +45,7 @@ pub fn outline(name: &str, counts: &[u64], absmax: f32, log: bool) -> Line<'stat
         let left = -f64::from(absmax) + i as f64 * width;
         [[left, height(*count)], [left + width, height(*count)]]
     });
-    Line::new(name, steps.collect::<Vec<_>>()).allow_hover(false)
+    Line::new(name, steps.collect::<Vec<_>>()).allow_band(false).allow_hover(false)
 }
 
 /// Copies a table as CSV from a context menu on a plot.
