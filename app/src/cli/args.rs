@@ -301,6 +301,9 @@ pub struct AutoArgs {
     /// Where; intermediate results lie in OUT.job until the end
     #[arg(long, short, value_name = "OUT")]
     pub output: PathBuf,
+    /// Also write a report: one HTML file with the recipe, hashes and figures
+    #[arg(long, value_name = "REPORT.html")]
+    pub report: Option<PathBuf>,
     /// Keep OUT.job (calibration, imatrix, table, recipe, quantized tensors)
     #[arg(long)]
     pub keep_job: bool,

@@ -8,7 +8,7 @@ use super::{calibrate as calibrate_command, export as export_command, print};
 use halftone_core::allocate::{PRESETS, Plan, preset_plan};
 use halftone_core::calibrate::{self, Calibration, TextSplit};
 use halftone_core::eval::{CompareOptions, Comparison, Quantized, compare};
-use halftone_core::export::{Exported, writer};
+use halftone_core::export::{Exported, write_report, writer};
 use halftone_core::job::{QuantizeOptions, quantize};
 use halftone_core::recipe::Recipe;
 use halftone_core::sensitivity::{MeasureOptions, Metric, Table, measure};
@@ -91,6 +91,9 @@ impl<'a> Road<'a> {
         clock.lap("export");
         let comparison = self.compare(&artifact)?;
         clock.lap("compare");
+        if let Some(path) = &self.args.report {
+            write_report(path, &self.source, &artifact, &exported, comparison.as_ref())?;
+        }
         let preset = if comparison.is_some() { self.beside(&request, &table, &plan, calibration.as_ref())? } else { None };
         clock.lap("preset");
         Ok(Report { exported, predicted_bytes, plan, metric, comparison, preset, stage_secs: clock.laps })
