@@ -186,7 +186,7 @@ fn text(report: &Report) -> String {
             vec![
                 name.to_owned(),
                 print::grouped(bytes),
-                format!("{:.4} ± {:.4}", c.kl_mean, c.kl_error),
+                if c.kl_mean < 0.01 { format!("{:.2e} ± {:.0e}", c.kl_mean, c.kl_error) } else { format!("{:.4} ± {:.4}", c.kl_mean, c.kl_error) },
                 format!("{:.1} ± {:.1} %", c.top1.0 * 100.0, c.top1.1 * 100.0),
                 format!("{:.3} ± {:.3}", c.perplexity_after.0, c.perplexity_after.1),
             ]
