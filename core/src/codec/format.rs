@@ -67,10 +67,8 @@ impl Format {
             return self;
         }
         let fallback = match self {
-            Self::Ggml(T::IQ2_XXS | T::IQ2_XS | T::IQ2_S | T::IQ3_XXS | T::IQ3_S | T::IQ1_S | T::IQ1_M | T::Q2_K | T::Q3_K | T::IQ4_XS) => {
-                Self::Ggml(T::IQ4_NL)
-            }
-            Self::Ggml(T::TQ1_0 | T::TQ2_0) => Self::Ggml(T::Q4_0),
+            Self::Ggml(T::IQ2_XXS | T::IQ2_XS | T::IQ2_S | T::IQ3_XXS | T::IQ3_S | T::IQ1_S | T::IQ1_M | T::IQ4_XS) => Self::Ggml(T::IQ4_NL),
+            Self::Ggml(T::Q2_K | T::Q3_K | T::TQ1_0 | T::TQ2_0 | T::Q2_0) => Self::Ggml(T::Q4_0),
             Self::Ggml(T::Q4_K) => Self::Ggml(T::Q5_0),
             Self::Ggml(T::Q5_K) => Self::Ggml(T::Q5_1),
             Self::Ggml(T::Q6_K) => Self::Ggml(T::Q8_0),
@@ -273,5 +271,24 @@ mod tests {
         assert!(matches!(format.encode(&[0.0; 256], 256, Some(&[1.0; 255])), Err(Error::Mismatch { .. })), "too few importances");
         assert!(matches!(Format::Ggml(GgmlType::IQ1_S).encode(&[0.0; 256], 256, None), Err(Error::Unsupported { .. })), "no encoder");
         assert!(matches!(Format::F16.encode(&[], 0, None), Err(Error::Mismatch { .. })), "rows of nothing");
+    }
+
+    #[test]
+    fn rows_of_576_fall_back_as_llama_cpp_does() {
+        let pairs = [
+            ("Q2_K", "Q4_0"),
+            ("Q3_K", "Q4_0"),
+            ("Q4_K", "Q5_0"),
+            ("Q5_K", "Q5_1"),
+            ("Q6_K", "Q8_0"),
+            ("IQ4_XS", "IQ4_NL"),
+            ("IQ3_S", "IQ4_NL"),
+            ("Q4_0", "Q4_0"),
+        ];
+        for (wanted, used) in pairs {
+            let wanted: Format = wanted.parse().unwrap();
+            assert_eq!(wanted.for_columns(576).to_string(), used, "{wanted} in rows of 576");
+            assert_eq!(wanted.for_columns(512), wanted, "{wanted} in rows of 512");
+        }
     }
 }
