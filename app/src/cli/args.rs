@@ -5,6 +5,7 @@ use halftone_core::allocate::{Budget, Target, parse_size};
 use halftone_core::codec::Format;
 use halftone_core::compute::DeviceChoice;
 use halftone_core::export::ExportFormat;
+use halftone_core::round::DEFAULT_ROUNDING;
 use std::path::PathBuf;
 
 /// Sees, decides, runs and proves the compression of a trained model.
@@ -127,7 +128,7 @@ pub struct MeasureArgs {
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub probe_text: Vec<PathBuf>,
     /// How weights are rounded
-    #[arg(long, default_value = "nearest")]
+    #[arg(long, default_value = DEFAULT_ROUNDING)]
     pub rounding: String,
     /// Where to write the table
     #[arg(long, short, value_name = "TABLE.json")]
@@ -284,7 +285,7 @@ pub struct AutoArgs {
     #[arg(long, default_value_t = 16)]
     pub chunks: usize,
     /// How weights are rounded
-    #[arg(long, default_value = "nearest")]
+    #[arg(long, default_value = DEFAULT_ROUNDING)]
     pub rounding: String,
     /// Device: auto, cpu, gpu, or part of an adapter's name
     #[arg(long, default_value = "auto", value_parser = parse_device)]

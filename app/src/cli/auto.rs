@@ -161,7 +161,8 @@ impl<'a> Road<'a> {
         let problem = request.problem();
         let presets = PRESETS.iter().filter_map(|p| preset_plan(p, table, &problem));
         let Some(preset) = presets.filter(|p| p.file_bytes <= plan.file_bytes).min_by(|a, b| a.cost.total_cmp(&b.cost)) else { return Ok(None) };
-        let recipe = request.recipe(&preset, &self.args.budget);
+        // As its runtime's own tool would make it: importance-weighted nearest rounding.
+        let recipe = Recipe { rounding: "nearest".to_owned(), ..request.recipe(&preset, &self.args.budget) };
         let artifact = self.quantize(calibration, &recipe, "preset")?;
         Ok(self.compare(&artifact)?.map(|comparison| Beside { plan: preset, comparison }))
     }

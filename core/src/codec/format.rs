@@ -89,16 +89,7 @@ impl Format {
     /// # Errors
     /// `Mismatch` when the rows are not whole blocks or `importance` has not `columns` values; `Unsupported` when there is no encoder.
     pub fn encode(self, weights: &[f32], columns: usize, importance: Option<&[f32]>) -> Result<Vec<u8>> {
-        if !self.fits(columns) || !weights.len().is_multiple_of(columns) {
-            return Err(Error::Mismatch {
-                operation: "encode tensor",
-                expected: format!("rows of whole {self} blocks of {}", self.block_columns()),
-                got: format!("{} values in rows of {columns}", weights.len()),
-            });
-        }
-        if let Some(importance) = importance.filter(|i| i.len() != columns) {
-            return Err(Error::Mismatch { operation: "encode tensor", expected: format!("{columns} importances"), got: importance.len().to_string() });
-        }
+        self.check_shape(weights.len(), columns, importance)?;
         if !self.can_encode() {
             return Err(Error::unsupported(format!("encoding {self}"), "there is only a decoder for this type"));
         }
@@ -113,8 +104,26 @@ impl Format {
         Ok(out)
     }
 
+    /// Whether rows of `columns` values are whole blocks, and the importances as many.
+    ///
+    /// # Errors
+    /// `Mismatch`.
+    pub fn check_shape(self, values: usize, columns: usize, importance: Option<&[f32]>) -> Result<()> {
+        if !self.fits(columns) || !values.is_multiple_of(columns) {
+            return Err(Error::Mismatch {
+                operation: "encode tensor",
+                expected: format!("rows of whole {self} blocks of {}", self.block_columns()),
+                got: format!("{} values in rows of {columns}", values),
+            });
+        }
+        if let Some(importance) = importance.filter(|i| i.len() != columns) {
+            return Err(Error::Mismatch { operation: "encode tensor", expected: format!("{columns} importances"), got: importance.len().to_string() });
+        }
+        Ok(())
+    }
+
     /// Encodes one row; lengths fit.
-    fn encode_row(self, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    pub(crate) fn encode_row(self, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         match self {
             Self::F32 => put(row, out, f32::to_le_bytes),
             // Saturating: a weight that is finite stays finite.

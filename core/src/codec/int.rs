@@ -42,17 +42,21 @@ impl IntFormat {
     /// Writes blocks from codes (one byte each, `group` of them a block), scales and zero points (one a block; ignored when symmetric).
     /// Scales are rounded to half precision.
     pub fn pack(self, codes: &[u8], scales: &[f32], zeros: &[u8], out: &mut [u8]) {
-        let bits = usize::from(self.bits);
         for (i, (block, codes)) in out.chunks_exact_mut(self.block_bytes()).zip(codes.chunks_exact(usize::from(self.group))).enumerate() {
-            let (header, packed) = block.split_at_mut(self.header_bytes());
-            header[..2].copy_from_slice(&f16::from_f32(scales[i].clamp(-65504.0, 65504.0)).to_le_bytes());
+            block[..2].copy_from_slice(&f16::from_f32(scales[i].clamp(-65504.0, 65504.0)).to_le_bytes());
             if !self.symmetric {
-                header[2] = zeros[i];
+                block[2] = zeros[i];
             }
-            for (bytes, codes) in packed.chunks_exact_mut(bits).zip(codes.as_chunks::<8>().0) {
-                let word = codes.iter().rev().fold(0u64, |word, &code| word << bits | u64::from(code & self.top()));
-                bytes.copy_from_slice(&word.to_le_bytes()[..bits]);
-            }
+            self.put_codes(block, codes);
+        }
+    }
+
+    /// Writes the codes of one block; scale and zero point stay.
+    pub(super) fn put_codes(self, block: &mut [u8], codes: &[u8]) {
+        let bits = usize::from(self.bits);
+        for (bytes, codes) in block[self.header_bytes()..].chunks_exact_mut(bits).zip(codes.as_chunks::<8>().0) {
+            let word = codes.iter().rev().fold(0u64, |word, &code| word << bits | u64::from(code & self.top()));
+            bytes.copy_from_slice(&word.to_le_bytes()[..bits]);
         }
     }
 
@@ -73,7 +77,7 @@ impl IntFormat {
         }
     }
 
-    fn header(self, block: &[u8]) -> (f32, u8) {
+    pub(super) fn header(self, block: &[u8]) -> (f32, u8) {
         (f16::from_le_bytes([block[0], block[1]]).to_f32(), if self.symmetric { self.middle() } else { block[2] })
     }
 

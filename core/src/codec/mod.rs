@@ -5,10 +5,12 @@
 
 mod format;
 pub mod ggml;
+mod grid;
 pub mod int;
 mod int_search;
 mod lanes;
 
 pub use format::Format;
 pub use ggml::GgmlType;
+pub use grid::Codebook;
 pub use int::IntFormat;

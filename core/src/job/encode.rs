@@ -7,7 +7,7 @@ use crate::compute::{self, Backend, DeviceChoice, KernelCall};
 use crate::error::{Error, Result};
 use crate::numeric::metric;
 use crate::report::{Notice, NoticeKind};
-use crate::round::{Evidence, Rounder};
+use crate::round::{Evidence, Inputs, Rounder};
 use crate::source::Source;
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// What all tensors of a job are encoded with.
 pub(super) struct Encoder<'a> {
     source: &'a Source,
-    calibration: Option<&'a Calibration>,
+    inputs: Inputs<'a>,
     rounder: &'static dyn Rounder,
     backend: OnceCell<Arc<dyn Backend>>,
     cx: &'a JobContext,
@@ -24,7 +24,7 @@ pub(super) struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     /// An encoder; the device is opened by the first tensor that has a kernel.
     pub(super) fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Self {
-        Self { source, calibration, rounder, backend: OnceCell::new(), cx }
+        Self { source, inputs: Inputs::new(calibration), rounder, backend: OnceCell::new(), cx }
     }
 
     /// Encodes the tensor at `index` of the catalog.
@@ -41,11 +41,13 @@ impl<'a> Encoder<'a> {
         if format != wanted {
             notices.push(NoticeKind::RowFallback { wanted, used: format, columns });
         }
-        let importance = self.calibration.and_then(|c| c.importance(&entry.name)).filter(|i| i.len() == columns);
-        if self.calibration.is_some() && importance.is_none() {
+        let importance = self.inputs.importance(&entry.name, columns);
+        if self.inputs.is_calibrated() && importance.is_none() {
             notices.push(NoticeKind::NoStatistics);
         }
-        let bytes = self.round(&weights, columns, format, importance.as_deref(), &mut notices)?;
+        let hessian = if self.rounder.uses_hessian() { self.inputs.hessian(&entry.name, columns)? } else { None };
+        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref() };
+        let bytes = self.round(&weights, columns, format, evidence, &mut notices)?;
         let mut decoded = vec![0.0; weights.len()];
         format.decode(&bytes, &mut decoded);
         // A record's JSON has no infinity.
@@ -55,12 +57,13 @@ impl<'a> Encoder<'a> {
         Ok((RecordHeader { tensor: entry.name.clone(), stored_as: format, columns, weight_error, hash, notices }, bytes))
     }
 
-    fn round(&self, weights: &[f32], columns: usize, format: Format, importance: Option<&[f32]>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
+    fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
         if let (Format::Int(int), "nearest") = (format, self.rounder.name()) {
-            return self.group_quantize(weights, columns, int, importance.unwrap_or_default(), notices);
+            return self.group_quantize(weights, columns, int, evidence.importance.unwrap_or_default(), notices);
         }
-        // No rounder uses H so far, so it is not divided by the number of tokens for nobody.
-        self.rounder.round(weights, columns, format, Evidence { importance, hessian: None })
+        let rounded = self.rounder.round(weights, columns, format, evidence)?;
+        notices.extend(rounded.remark.map(|text| NoticeKind::Other { text }));
+        Ok(rounded.bytes)
     }
 
     /// Group-wise integers have a kernel; the device does them, and the CPU where it fails. The integers are the same.

@@ -10,7 +10,7 @@ use crate::compute::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
 use crate::report::NoticeKind;
-use crate::round::{Rounder, rounder};
+use crate::round::{Rounder, rounder, rounder_names};
 use crate::source::Source;
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ struct Task {
 pub fn quantize(source: &Source, calibration: Option<&Calibration>, recipe: &Recipe, options: &QuantizeOptions, cx: &JobContext) -> Result<Artifact> {
     let rounder = check(source, calibration, recipe)?;
     let tasks = tasks(source, recipe)?;
-    tell_differences(calibration, recipe, &tasks, cx);
+    tell_differences(calibration, recipe, rounder, &tasks, cx);
     let journal = Journal::begin(&options.folder, recipe, calibration.map(Calibration::hash))?;
     let encoder = Encoder::new(source, calibration, rounder, cx);
     let total = tasks.iter().map(|t| source.tensors[t.index].size_bytes).sum();
@@ -97,11 +97,11 @@ fn check(source: &Source, calibration: Option<&Calibration>, recipe: &Recipe) ->
             return Err(Error::Mismatch { operation: "quantize", expected, got: format!("one of the model {got}") });
         }
     }
-    rounder(&recipe.rounding).ok_or_else(|| Error::unsupported(format!("rounding {}", recipe.rounding), "known is nearest"))
+    rounder(&recipe.rounding).ok_or_else(|| Error::unsupported(format!("rounding {}", recipe.rounding), format!("known are {}", rounder_names())))
 }
 
 /// Tells what is done otherwise than asked, for the job as a whole.
-fn tell_differences(calibration: Option<&Calibration>, recipe: &Recipe, tasks: &[Task], cx: &JobContext) {
+fn tell_differences(calibration: Option<&Calibration>, recipe: &Recipe, rounder: &dyn Rounder, tasks: &[Task], cx: &JobContext) {
     match (&recipe.calibration, calibration) {
         (Some(_), None) => cx.reporter.notice(None, NoticeKind::NoStatistics),
         (Some(wanted), Some(given)) if *wanted != given.hash() => {
@@ -111,7 +111,10 @@ fn tell_differences(calibration: Option<&Calibration>, recipe: &Recipe, tasks: &
         _ => {}
     }
     let gpu_wanted = matches!(cx.device, DeviceChoice::Gpu | DeviceChoice::Named(_));
-    if let Some(task) = tasks.iter().find(|t| gpu_wanted && !matches!(t.format, Format::Int(_))) {
+    if gpu_wanted && rounder.uses_hessian() {
+        let reason = format!("{} has no kernel yet; nearest rounding of group-wise integers has", rounder.name());
+        cx.reporter.notice(None, NoticeKind::DeviceFallback { reason });
+    } else if let Some(task) = tasks.iter().find(|t| gpu_wanted && !matches!(t.format, Format::Int(_))) {
         let reason = format!("{} has no kernel; only the group-wise integers have", task.format);
         cx.reporter.notice(None, NoticeKind::DeviceFallback { reason });
     }

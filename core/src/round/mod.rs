@@ -1,15 +1,33 @@
-//! Which code each weight gets. One algorithm a file: nearest (here, through the codec's own search) is the first.
+//! Which code each weight gets. One algorithm a file; adding one is a file and a line in [`ROUNDERS`].
+
+mod gptq;
+mod hessian;
+mod inputs;
+mod nearest;
+mod sweep;
 
 use crate::codec::Format;
 use crate::error::Result;
+
+pub use hessian::{Factor, Hessian};
+pub use inputs::Inputs;
 
 /// What a rounder may use beside the weights.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Evidence<'a> {
     /// Per-column importance, diag(H); `columns` values.
     pub importance: Option<&'a [f32]>,
-    /// H = XᵀX / T, `columns × columns`, full and symmetric.
-    pub hessian: Option<&'a [f32]>,
+    /// H of the inputs.
+    pub hessian: Option<&'a Hessian>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rounded {
+    /// The tensor in its format.
+    pub bytes: Vec<u8>,
+    /// What was done otherwise than asked, as a sentence for the report.
+    pub remark: Option<String>,
 }
 
 /// An algorithm that turns a weight matrix into the bytes of a format.
@@ -17,31 +35,30 @@ pub trait Rounder: Send + Sync {
     /// Its name in recipes and on the command line.
     fn name(&self) -> &'static str;
 
+    /// Whether [`Evidence::hessian`] makes a difference to it.
+    fn uses_hessian(&self) -> bool {
+        false
+    }
+
     /// Encodes `weights` (rows of `columns`) as `format`.
     ///
     /// # Errors
     /// What the codec says of shapes; what the algorithm says of its evidence.
-    fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>) -> Result<Vec<u8>>;
+    fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>) -> Result<Rounded>;
 }
 
-/// Each weight to the nearest code, after the codec's importance-weighted scale search.
-#[derive(Debug, Clone, Copy)]
-pub struct Nearest;
-
-impl Rounder for Nearest {
-    fn name(&self) -> &'static str {
-        "nearest"
-    }
-
-    fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>) -> Result<Vec<u8>> {
-        format.encode(weights, columns, evidence.importance)
-    }
-}
+/// The rounder used where nobody chose: error feedback where the matrix of the inputs is known, nearest elsewhere.
+pub const DEFAULT_ROUNDING: &str = "gptq+descent";
 
 /// The rounders by name.
-pub const ROUNDERS: &[&dyn Rounder] = &[&Nearest];
+pub const ROUNDERS: &[&dyn Rounder] = &[&nearest::Nearest, &gptq::Gptq { name: "gptq", descents: 0 }, &gptq::Gptq { name: DEFAULT_ROUNDING, descents: 2 }];
 
 /// The rounder of this name.
 pub fn rounder(name: &str) -> Option<&'static dyn Rounder> {
     ROUNDERS.iter().copied().find(|r| r.name() == name)
+}
+
+/// The names of all rounders, for messages.
+pub fn rounder_names() -> String {
+    ROUNDERS.iter().map(|r| r.name()).collect::<Vec<_>>().join(", ")
 }

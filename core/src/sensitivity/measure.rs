@@ -9,7 +9,7 @@ use crate::calibrate::Calibration;
 use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::job::{JobContext, Stage};
-use crate::round::{Rounder, rounder};
+use crate::round::{DEFAULT_ROUNDING, Rounder, rounder, rounder_names};
 use crate::source::Source;
 
 /// What to measure.
@@ -27,7 +27,7 @@ impl Default for MeasureOptions {
     fn default() -> Self {
         use crate::codec::GgmlType as T;
         let ggml = [T::Q4_0, T::IQ4_NL, T::Q4_1, T::Q4_K, T::Q5_0, T::Q5_1, T::Q5_K, T::Q6_K, T::Q8_0];
-        Self { formats: ggml.map(Format::Ggml).to_vec(), rounding: "nearest".to_owned(), probe: Vec::new() }
+        Self { formats: ggml.map(Format::Ggml).to_vec(), rounding: DEFAULT_ROUNDING.to_owned(), probe: Vec::new() }
     }
 }
 
@@ -77,7 +77,7 @@ fn check(source: &Source, tensors: &[usize], calibration: Option<&Calibration>, 
             return Err(Error::unsupported(format!("encoding {unknown}"), format!("{} would be {unknown}, which can only be read", entry.name)));
         }
     }
-    rounder(&options.rounding).ok_or_else(|| Error::unsupported(format!("rounding {}", options.rounding), "known is nearest"))
+    rounder(&options.rounding).ok_or_else(|| Error::unsupported(format!("rounding {}", options.rounding), format!("known are {}", rounder_names())))
 }
 
 #[cfg(test)]

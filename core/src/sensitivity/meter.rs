@@ -1,14 +1,14 @@
 //! One tensor against all candidates: encode, decode, and three ways to weigh the difference.
 
 use super::{Cell, Row};
-use crate::calibrate::{Calibration, InputStatistics};
+use crate::calibrate::Calibration;
 use crate::codec::Format;
 use crate::compute::{Backend, DeviceChoice, KernelCall, backend};
 use crate::error::{Error, Result};
 use crate::job::JobContext;
 use crate::numeric::metric::ratio;
 use crate::report::NoticeKind;
-use crate::round::{Evidence, Rounder};
+use crate::round::{Evidence, Inputs, Rounder};
 use crate::source::{Source, TensorEntry};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use std::sync::Arc;
 pub(super) struct Meter<'a> {
     pub source: &'a Source,
     pub cx: &'a JobContext,
-    calibration: Option<&'a Calibration>,
+    inputs: Inputs<'a>,
     rounder: &'static dyn Rounder,
     device: Arc<dyn Backend>,
 }
 
 impl<'a> Meter<'a> {
     pub fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Result<Self> {
-        Ok(Self { source, cx, calibration, rounder, device: device(calibration, cx)? })
+        Ok(Self { source, cx, inputs: Inputs::new(calibration), rounder, device: device(calibration, cx)? })
     }
 
     /// The weights of a tensor after encoding and decoding, as [`Self::row`] measured them.
@@ -32,9 +32,12 @@ impl<'a> Meter<'a> {
         let entry = &self.source.tensors[index];
         let mut weights = self.source.view(index).to_f32()?;
         self.zero_non_finite(entry, &mut weights);
-        let importance = self.statistics(entry).map(importance);
-        let bytes = self.rounder.round(&weights, entry.columns(), stored_as, Evidence { importance: importance.as_deref(), hessian: None })?;
-        let mut quantized = difference(&weights, entry.columns(), stored_as, &bytes);
+        let columns = entry.columns();
+        let importance = self.inputs.importance(&entry.name, columns);
+        let hessian = self.inputs.hessian(&entry.name, columns)?;
+        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref() };
+        let bytes = self.rounder.round(&weights, columns, stored_as, evidence)?.bytes;
+        let mut quantized = difference(&weights, columns, stored_as, &bytes);
         quantized.iter_mut().zip(&weights).for_each(|(q, w)| *q += w);
         Ok(quantized)
     }
@@ -53,17 +56,20 @@ impl<'a> Meter<'a> {
                 self.cx.reporter.notice(None, NoticeKind::RowFallback { wanted, used, columns });
             }
         }
-        let statistics = self.statistics(entry);
-        let importance = statistics.map(importance);
+        let importance = self.inputs.importance(&entry.name, columns);
+        if importance.is_none() && self.inputs.is_calibrated() {
+            self.cx.reporter.notice(Some(&entry.name), NoticeKind::NoStatistics);
+        }
         let importance = importance.as_deref();
-        let gram = statistics.and_then(|s| s.gram.as_deref()).filter(|g| g.len() == columns * columns);
+        let hessian = self.inputs.hessian(&entry.name, columns)?;
+        let gram = hessian.as_ref().map(|h| h.values());
         let norm = powers(&weights, columns, importance);
         let output = gram.map(|h| self.layer_power(&weights, columns, h)).transpose()?;
 
         let mut cells = Vec::new();
         for (format, stored_as) in distinct(formats, columns) {
             self.cx.checkpoint()?;
-            let bytes = self.rounder.round(&weights, columns, stored_as, Evidence { importance, hessian: None })?;
+            let bytes = self.rounder.round(&weights, columns, stored_as, Evidence { importance, hessian: hessian.as_deref() })?.bytes;
             let difference = difference(&weights, columns, stored_as, &bytes);
             let error = powers(&difference, columns, importance);
             let layer_error = gram.map(|h| self.layer_power(&difference, columns, h)).transpose()?;
@@ -94,16 +100,6 @@ impl<'a> Meter<'a> {
         let bad = weights.iter_mut().filter(|w| !w.is_finite());
         let count = bad.map(|w| *w = 0.0).count() as u64;
         self.cx.reporter.notice(Some(&entry.name), NoticeKind::NonFinite { count, first });
-    }
-
-    /// The statistics of what enters a tensor, when they fit it; says so where a calibration has none.
-    fn statistics(&self, entry: &TensorEntry) -> Option<&InputStatistics> {
-        let calibration = self.calibration?;
-        let found = calibration.of(&entry.name).filter(|s| s.tokens > 0 && s.sum_squares.len() == entry.columns());
-        if found.is_none() {
-            self.cx.reporter.notice(Some(&entry.name), NoticeKind::NoStatistics);
-        }
-        found
     }
 
     /// tr(MHMᵀ) of a matrix of weights or of errors, on the device; on the CPU where that fails.
@@ -145,11 +141,6 @@ fn distinct(formats: &[Format], columns: usize) -> Vec<(Format, Format)> {
     }
     distinct.sort_by(|a, b| a.1.bits().total_cmp(&b.1.bits()));
     distinct
-}
-
-/// Mean x² of each input column.
-fn importance(statistics: &InputStatistics) -> Vec<f32> {
-    statistics.sum_squares.iter().map(|x| x / statistics.tokens as f32).collect()
 }
 
 /// Rows of a chunk of about 64 Ki values: what one task works on, whatever the number of threads.

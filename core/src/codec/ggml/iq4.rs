@@ -8,7 +8,7 @@ use super::super_block::{fit_scales, floored};
 use crate::codec::lanes::reciprocal;
 
 /// The 16 values, finer around zero; a fact of the format.
-pub(super) const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub(in crate::codec) const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// [`TABLE`] as levels.
 struct Table;

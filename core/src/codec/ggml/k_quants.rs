@@ -66,7 +66,7 @@ pub(super) fn decode_q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
 }
 
 /// The six-bit scale and minimum of sub-block `sub` out of Q4_K's 12 bytes.
-fn scale_and_min(packed: &[u8], sub: usize) -> (u8, u8) {
+pub(super) fn scale_and_min(packed: &[u8], sub: usize) -> (u8, u8) {
     if sub < 4 {
         (packed[sub] & 63, packed[sub + 4] & 63)
     } else {

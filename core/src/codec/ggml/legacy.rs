@@ -21,14 +21,14 @@ fn codes<L: Levels>(x: &[f32; 32], d: f32) -> [u8; 32] {
 }
 
 #[inline(always)]
-fn put_nibbles(bytes: &mut [u8], codes: &[u8; 32]) {
+pub(super) fn put_nibbles(bytes: &mut [u8], codes: &[u8; 32]) {
     for j in 0..16 {
         bytes[j] = codes[j] & 15 | codes[j + 16] << 4;
     }
 }
 
 #[inline(always)]
-fn put_five_bits(bytes: &mut [u8], codes: &[u8; 32]) {
+pub(super) fn put_five_bits(bytes: &mut [u8], codes: &[u8; 32]) {
     let mut high = 0u32;
     for j in 0..32 {
         high |= u32::from(codes[j] >> 4) << j;

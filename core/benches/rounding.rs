@@ -1,0 +1,96 @@
+//! How much error feedback gains: tr(ΔHΔᵀ) of every linear of a model relative to nearest rounding with min–max scales, mean over the
+//! linears, for each rounder and format; and the time of one whole model.
+//!
+//! `cargo bench --workspace --profile dev --features xtask/train --bench rounding -- MODEL CALIBRATION [every N-th linear]`
+
+use halftone_core::calibrate::Calibration;
+use halftone_core::codec::{Codebook, Format};
+use halftone_core::report::Reporter;
+use halftone_core::round::{Evidence, Inputs, ROUNDERS};
+use halftone_core::source;
+use rayon::prelude::*;
+use std::path::Path;
+use std::time::Instant;
+
+const FORMATS: &[&str] =
+    &["INT2-g32", "INT3-g32", "INT4-g32", "INT2-g128", "INT3-g128", "INT4-g128", "Q2_K", "Q3_K", "Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "Q5_0", "Q6_K"];
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let [path, calibration, rest @ ..] = args.as_slice() else {
+        println!("usage: -- MODEL CALIBRATION [every N-th linear]");
+        return;
+    };
+    let every: usize = rest.first().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let model = source::open(Path::new(path), &Reporter::default()).expect("a model");
+    let calibration = Calibration::load(Path::new(calibration)).expect("a calibration");
+    let linears: Vec<usize> = (0..model.tensors.len()).filter(|&i| model.tensors[i].quantizable() && model.tensors[i].block.is_some()).step_by(every).collect();
+    print!("{:10}", "");
+    ROUNDERS.iter().for_each(|r| print!("{:>22}", r.name()));
+    println!("   (ratio to min–max, seconds; {} linears)", linears.len());
+    for format in FORMATS.iter().map(|f| f.parse::<Format>().expect("a format")) {
+        let mut sums = vec![(0.0f64, 0.0f64); ROUNDERS.len()];
+        let mut count = 0;
+        let inputs = Inputs::new(Some(&calibration));
+        for &index in &linears {
+            let entry = &model.tensors[index];
+            let columns = entry.columns();
+            let Some(hessian) = inputs.hessian(&entry.name, columns).expect("a square matrix").filter(|_| format.fits(columns)) else { continue };
+            let weights = model.view(index).to_f32().expect("weights");
+            let importance = inputs.importance(&entry.name, columns);
+            let evidence = Evidence { importance: importance.as_deref(), hessian: Some(&hessian) };
+            let _ = hessian.factor();
+            let plain = objective(&weights, &min_max(format, &weights), columns, hessian.values());
+            count += 1;
+            for (sum, rounder) in sums.iter_mut().zip(ROUNDERS) {
+                let start = Instant::now();
+                let bytes = rounder.round(&weights, columns, format, evidence).expect("rounding").bytes;
+                sum.1 += start.elapsed().as_secs_f64();
+                let mut decoded = vec![0.0; weights.len()];
+                format.decode(&bytes, &mut decoded);
+                sum.0 += objective(&weights, &decoded, columns, hessian.values()) / plain;
+            }
+        }
+        print!("{:10}", format.to_string());
+        sums.iter().for_each(|(ratio, seconds)| print!("{:>14.4}{:>8.2}", ratio / f64::from(count.max(1)), seconds));
+        println!();
+    }
+}
+
+/// tr(ΔHΔᵀ).
+fn objective(weights: &[f32], decoded: &[f32], columns: usize, h: &[f32]) -> f64 {
+    let rows = weights.par_chunks(columns).zip(decoded.par_chunks(columns));
+    rows.map(|(w, d)| {
+        let delta: Vec<f32> = d.iter().zip(w).map(|(d, w)| d - w).collect();
+        let power = |i: usize| f64::from(delta[i]) * h[i * columns..][..columns].iter().zip(&delta).map(|(h, d)| h * d).sum::<f32>() as f64;
+        (0..columns).map(power).sum::<f64>()
+    })
+    .sum()
+}
+
+/// Nearest with min–max scales over groups as long as the format's blocks (sub-blocks of 16 or 32 for super-blocks), unrounded scales.
+fn min_max(format: Format, weights: &[f32]) -> Vec<f32> {
+    let group = match format.to_string().as_str() {
+        "Q2_K" | "Q3_K" | "Q6_K" => 16,
+        "Q4_K" => 32,
+        _ => format.block_columns(),
+    };
+    let (affine, levels) = match (format, format.codebook()) {
+        (Format::Int(int), _) => (!int.symmetric, f32::from(int.top())),
+        (_, Some(Codebook::Integers(low, high))) => (low == 0, f32::from(high - low)),
+        _ => (false, 15.0),
+    };
+    let mut out = vec![0.0; weights.len()];
+    for (out, x) in out.chunks_mut(group).zip(weights.chunks(group)) {
+        let (low, high) = x.iter().fold((0.0f32, 0.0f32), |(l, h), &x| (l.min(x), h.max(x)));
+        let (scale, zero) = if affine {
+            ((high - low) / levels, (-low / ((high - low) / levels)).round())
+        } else {
+            (high.max(-low) / ((levels / 2.0).floor()), ((levels + 1.0) / 2.0).floor())
+        };
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = if scale > 0.0 { ((x / scale + zero).round().clamp(0.0, levels) - zero) * scale } else { 0.0 };
+        }
+    }
+    out
+}

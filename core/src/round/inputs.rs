@@ -1,0 +1,54 @@
+//! What a calibration knows of the inputs of each tensor, as rounders want it.
+
+use super::Hessian;
+use crate::calibrate::Calibration;
+use crate::error::Result;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Inputs whose matrices are kept: those of one block.
+const KEPT: usize = 4;
+
+/// A calibration, and the matrices of the inputs that were asked for last. Linears that read the same input share one factorization.
+pub struct Inputs<'a> {
+    calibration: Option<&'a Calibration>,
+    recent: Mutex<Vec<(String, Arc<Hessian>)>>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Of this calibration; without one, nothing is known of any input.
+    pub fn new(calibration: Option<&'a Calibration>) -> Self {
+        Self { calibration, recent: Mutex::new(Vec::new()) }
+    }
+
+    /// Whether there is a calibration.
+    pub fn is_calibrated(&self) -> bool {
+        self.calibration.is_some()
+    }
+
+    /// Mean x² of each of the `columns` inputs of a tensor.
+    pub fn importance(&self, tensor: &str, columns: usize) -> Option<Vec<f32>> {
+        let input = self.calibration?.of(tensor).filter(|s| s.tokens > 0 && s.sum_squares.len() == columns)?;
+        Some(input.sum_squares.iter().map(|s| s / input.tokens as f32).collect())
+    }
+
+    /// H of the `columns` inputs of a tensor, when the calibration kept it.
+    ///
+    /// # Errors
+    /// `Mismatch` for a matrix that is not square.
+    pub fn hessian(&self, tensor: &str, columns: usize) -> Result<Option<Arc<Hessian>>> {
+        let Some(calibration) = self.calibration else { return Ok(None) };
+        let Some((key, input)) = calibration.tensors.get(tensor).and_then(|key| Some((key, calibration.inputs.get(key)?))) else { return Ok(None) };
+        let Some(gram) = input.gram.as_deref().filter(|_| input.tokens > 0 && input.sum_squares.len() == columns) else { return Ok(None) };
+        let mut recent = self.recent.lock();
+        if let Some(at) = recent.iter().position(|(known, _)| known == key) {
+            return Ok(Some(Arc::clone(&recent[at].1)));
+        }
+        let hessian = Arc::new(Hessian::new(gram, columns, input.tokens)?);
+        if recent.len() == KEPT {
+            recent.remove(0);
+        }
+        recent.push((key.clone(), Arc::clone(&hessian)));
+        Ok(Some(hessian))
+    }
+}
