@@ -9,9 +9,11 @@ use halftone_core::export::gguf::{Container, TensorInfo};
 use halftone_core::export::{ExportFormat, writer};
 use halftone_core::job::{Artifact, JobContext, QuantizeOptions, quantize};
 use halftone_core::model::{Generator, Taps, Transformer, Weights, logits_of};
+use halftone_core::numeric::metric::log_sum_exp;
 use halftone_core::recipe::Recipe;
 use halftone_core::report::Reporter;
 use halftone_core::source::{self, Anatomy, ModelConfig, Source};
+use halftone_tests::clients;
 use std::path::{Path, PathBuf};
 
 /// Largest error, as a share of the range of the expected values.
@@ -269,6 +271,44 @@ fn the_gguf_made_of_safetensors_computes_the_same() {
             assert!(error < TOLERANCE, "{name} as GGUF: {error}");
             assert!(!written.tensors.iter().any(|t| source::expert_stack(&t.name).is_some()), "{name}: experts are stacked");
         }
+    }
+}
+
+/// A tokenizer of 96 single characters, so that llama.cpp loads the file; the ids are given.
+fn tokenizer() -> serde_json::Value {
+    let printable = ('!'..='~').map(String::from).chain(["ab".to_owned(), "Ġ".to_owned()]);
+    let vocabulary: serde_json::Map<String, serde_json::Value> = printable.enumerate().map(|(id, text)| (text, id.into())).collect();
+    serde_json::json!({
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": ["a b"]},
+    })
+}
+
+#[test]
+fn llama_cpp_computes_the_same_from_the_gguf() {
+    for name in DECODERS {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("model");
+        let changes = if name == "gemma2" { serde_json::json!({"query_pre_attn_scalar": 8}) } else { serde_json::json!({}) };
+        changed(name, &changes, &folder);
+        std::fs::write(folder.join("tokenizer.json"), tokenizer().to_string()).unwrap();
+        let written = export(&open(&folder), Some(Format::F32), ExportFormat::Gguf, temporary.path()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        // llama.cpp has windows only in gemma; our answer without them is what it should say.
+        let ours = Without::piece(&written, |a| a.window = a.window.filter(|_| name.starts_with("gemma")));
+        let transformer = Transformer::new(&ours).unwrap();
+        let (tokens, _) = &expected(name).0[0];
+        let hidden = transformer.hidden(std::slice::from_ref(tokens), None, &JobContext::silent()).unwrap();
+        let logits = logits_of(&hidden[0], &transformer.head().unwrap()).unwrap().to_vec2::<f32>().unwrap().pop().unwrap();
+        let answer = clients::run("logits.py", &[written.path.to_str().unwrap(), &serde_json::to_string(tokens).unwrap()]);
+        let theirs: Vec<Option<f64>> = serde_json::from_str(answer.lines().last().unwrap()).unwrap();
+        let total = log_sum_exp(&logits);
+        let errors = logits.iter().zip(&theirs).map(|(logit, theirs)| (f64::from(*logit) - total - theirs.unwrap_or(f64::NAN)).abs());
+        let largest = errors.fold(0.0, |m: f64, e| if e.is_nan() { f64::INFINITY } else { m.max(e) });
+        println!("{name} in llama.cpp: {largest:.1e} of log p");
+        // It keeps keys and values in half precision.
+        assert!(theirs.len() == logits.len() && largest < 0.05, "{name}: log p differs by {largest}");
     }
 }
 

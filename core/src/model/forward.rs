@@ -17,6 +17,8 @@ use candle_core::Tensor;
 use std::sync::Arc;
 
 const HEAD: &str = "output.weight";
+/// Of any size that a file claims; products of two do not overflow.
+const LARGEST: usize = 1 << 28;
 
 /// A runnable model. Nothing is kept in memory but what turns positions into numbers; every step loads what it needs.
 pub struct Transformer<'a> {
@@ -33,7 +35,10 @@ impl<'a> Transformer<'a> {
     pub fn new(weights: &'a dyn Weights) -> Result<Self> {
         let config = weights.config();
         let anatomy = config.runnable()?;
+        let experts = anatomy.experts.map_or([1; 2], |experts| [experts.count, experts.size.max(experts.shared_size)]);
         let sizes = [
+            ("experts", experts[0]),
+            ("feed-forward size of an expert", experts[1]),
             ("hidden size", config.hidden_size),
             ("feed-forward size", config.intermediate_size),
             ("heads", config.head_count),
@@ -43,6 +48,9 @@ impl<'a> Transformer<'a> {
         ];
         if let Some((what, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(Error::Mismatch { operation: "run model", expected: (*what).to_owned(), got: "none".to_owned() });
+        }
+        if let Some((what, size)) = sizes.iter().find(|(_, size)| *size > LARGEST) {
+            return Err(Error::Mismatch { operation: "run model", expected: format!("at most {LARGEST} {what}"), got: size.to_string() });
         }
         if !config.head_count.is_multiple_of(config.kv_head_count) {
             return Err(Error::Mismatch {

@@ -3,6 +3,9 @@
 use super::Rope;
 use serde::{Deserialize, Serialize};
 
+/// Blocks that are listed at most.
+pub(super) const MOST_BLOCKS: usize = 1 << 16;
+
 /// How rows are normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NormKind {
@@ -179,9 +182,9 @@ impl Anatomy {
         self.window.filter(|_| self.local.is_empty() || self.local.get(block).copied().unwrap_or(false))
     }
 
-    /// Which blocks are local when the last of every `period` is not.
+    /// Which blocks are local when the last of every `period` is not. A file may claim any number of blocks; no model has so many.
     pub(super) fn period(blocks: usize, period: usize) -> Vec<bool> {
-        (0..blocks).map(|block| block % period.max(1) + 1 < period.max(1)).collect()
+        (0..blocks.min(MOST_BLOCKS)).map(|block| block % period.max(1) + 1 < period.max(1)).collect()
     }
 
     /// How many blocks, counted from a local one to the global one at the end, repeat in an architecture whose files need not say it.

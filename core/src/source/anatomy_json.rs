@@ -1,5 +1,6 @@
 //! What a config.json of transformers says of an architecture's pieces.
 
+use super::anatomy::MOST_BLOCKS;
 use super::{Activation, Anatomy, Experts, ModelConfig};
 use serde_json::Value;
 
@@ -59,7 +60,7 @@ fn windows(json: &Value, config: &ModelConfig, anatomy: &mut Anatomy) {
     } else if let Some(period) = size("sliding_window_pattern").or(Anatomy::default_period(&config.architecture)) {
         Anatomy::period(config.block_count, period)
     } else if let Some(first) = json.get("max_window_layers").and_then(Value::as_u64) {
-        (0..config.block_count).map(|block| block as u64 >= first).collect()
+        (0..config.block_count.min(MOST_BLOCKS)).map(|block| block as u64 >= first).collect()
     } else {
         Vec::new()
     };

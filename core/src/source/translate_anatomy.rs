@@ -1,5 +1,6 @@
 //! The pieces of an architecture in the GGUF keys that llama.cpp reads, and what GGUF cannot say.
 
+use super::anatomy::MOST_BLOCKS;
 use super::{Anatomy, MetaValue, Metadata, ModelConfig, RopeScaling, anatomy_gguf};
 
 /// GGUF's number of the boolean type.
@@ -23,7 +24,7 @@ pub(super) fn insert(metadata: &mut Metadata, config: &ModelConfig, anatomy: &An
             put("attention.sliding_window", window);
             let implied = Anatomy::default_period(architecture).map_or_else(Vec::new, |period| Anatomy::period(config.block_count, period));
             if anatomy.local != implied {
-                let local = (0..config.block_count).map(|block| MetaValue::Bool(anatomy.window_of(block).is_some())).collect();
+                let local = (0..config.block_count.min(MOST_BLOCKS)).map(|block| MetaValue::Bool(anatomy.window_of(block).is_some())).collect();
                 put("attention.sliding_window_pattern", MetaValue::Array(BOOL, local));
             }
         }
