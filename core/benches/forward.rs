@@ -3,7 +3,7 @@
 use halftone_core::Result;
 use halftone_core::job::JobContext;
 use halftone_core::model::{Transformer, Weights};
-use halftone_core::source::{ModelConfig, Rope, RopeLayout, RopeScaling};
+use halftone_core::source::{Anatomy, ModelConfig, Rope, RopeLayout, RopeScaling};
 use rand::{Rng as _, SeedableRng as _};
 use std::sync::LazyLock;
 
@@ -56,6 +56,8 @@ static MODEL: LazyLock<Synthetic> = LazyLock::new(|| {
         norm_eps: 1e-5,
         rope: Some(Rope { theta: 1e5, dimensions: 64, layout: RopeLayout::Interleaved, scaling: RopeScaling::None }),
         tied_head: true,
+        anatomy: Anatomy::of("llama"),
+        departure: None,
     })
 });
 

@@ -45,12 +45,13 @@ fn smollm2_opens_with_its_catalog_configuration_and_tokenizer() {
 }
 
 #[test]
-fn a_sentence_encoder_opens_weight_only() {
+fn a_sentence_encoder_opens_and_runs_but_predicts_no_tokens() {
     let source = open(&model("minilm")).unwrap();
     assert_eq!(source.format, SourceFormat::Safetensors);
     assert_eq!((source.config.architecture.as_str(), source.config.block_count, source.config.hidden_size), ("bert", 6, 384));
     assert_eq!((source.config.intermediate_size, source.config.vocab_size), (1536, 30522));
-    assert!(source.config.forward_supported().is_err());
+    source.config.forward_supported().unwrap();
+    assert!(source.config.predicts_tokens().is_err());
     for (name, role) in [
         ("token_embd.weight", Role::Embedding),
         ("blk.5.attn_k.weight", Role::Key),

@@ -147,7 +147,7 @@ impl<'a> Road<'a> {
 
     fn compare(&self, artifact: &halftone_core::job::Artifact) -> anyhow::Result<Option<Comparison>> {
         let Some(text) = &self.text else { return Ok(None) };
-        if self.args.no_compare || self.source.config.forward_supported().is_err() {
+        if self.args.no_compare || self.source.config.predicts_tokens().is_err() {
             return Ok(None);
         }
         let tokenizer = self.source.tokenizer()?;

@@ -8,6 +8,7 @@
 use crate::codec::Format;
 use crate::export::gguf::padded;
 use crate::sensitivity::{Cell, Metric, Row, Table};
+use crate::source::expert_stack;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -60,11 +61,12 @@ impl Problem {
     /// A cell without the metric is priced by its weight error, scaled by the mean ratio of the two in the rest of the table.
     pub fn new(table: &Table, metric: Metric, target: Target, pins: &IndexMap<String, Format>) -> Self {
         let costs = Costs::new(table, metric);
-        let mut ties: IndexMap<&str, Vec<&Row>> = IndexMap::new();
+        let mut ties: IndexMap<String, Vec<&Row>> = IndexMap::new();
         for row in &table.rows {
             let key = match (target, &row.fused) {
-                (Target::Vllm, Some(fused)) => fused,
-                _ => &row.tensor,
+                (Target::Vllm, Some(fused)) => fused.clone(),
+                // Experts that are kept apart become one tensor.
+                _ => expert_stack(&row.tensor).map_or_else(|| row.tensor.clone(), |(stack, _)| stack),
             };
             ties.entry(key).or_default().push(row);
         }

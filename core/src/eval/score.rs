@@ -2,7 +2,7 @@
 //! the token that follows.
 
 use crate::error::{Error, Result};
-use crate::model::{logits_of, with_values};
+use crate::model::{Head, logits_of, with_values};
 use crate::numeric::metric::{argmax, log_sum_exp};
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -25,10 +25,10 @@ pub(super) struct Score {
 }
 
 /// The scored half of a chunk of at least 4 tokens, from its final hidden states.
-pub(super) fn scored(chunk: &[u32], hidden: &Tensor, head: &Tensor) -> Result<Scored> {
+pub(super) fn scored(chunk: &[u32], hidden: &Tensor, head: &Head) -> Result<Scored> {
     let first = chunk.len() / 2;
     let rows = chunk.len() - 1 - first;
-    let vocab = head.dim(0)?;
+    let vocab = head.vocab();
     let targets = chunk[first + 1..].to_vec();
     if let Some(token) = targets.iter().find(|t| **t as usize >= vocab) {
         return Err(Error::Input(format!("token {token} is outside the head's {vocab}")));

@@ -76,9 +76,13 @@ pub(super) fn compare(file: &Source, tensors: &[Outgoing<'_>], cx: &JobContext) 
         cx.checkpoint()?;
         let Some(index) = position.get(tensor.name.as_str()) else { return Err(Error::MissingTensor { name: tensor.name.clone() }) };
         let entry = &file.tensors[*index];
-        if (entry.dtype, &entry.shape) != (tensor.dtype, &tensor.shape) {
+        let mut shape = entry.shape.clone();
+        if file.view(*index).transposed {
+            shape.reverse();
+        }
+        if (entry.dtype, &shape) != (tensor.dtype, &tensor.shape) {
             let expected = format!("{} as {} {:?}", tensor.name, tensor.dtype, tensor.shape);
-            return Err(differs(expected, format!("{} {:?}", entry.dtype, entry.shape)));
+            return Err(differs(expected, format!("{} {shape:?}", entry.dtype)));
         }
         if blake3::hash(file.view(*index).bytes) != tensor.hash()? {
             return Err(differs(format!("the bytes of {} that were written", tensor.name), "other bytes".to_owned()));

@@ -18,6 +18,12 @@ pub(super) enum Content<'a> {
     Source(TensorView<'a>, DType),
     /// An encoded tensor, decoded and converted.
     Decoded(Format, &'a [u8], DType),
+    /// A tensor of the source, in single precision, with a number added to every value.
+    Raised(TensorView<'a>, f32),
+    /// An encoded tensor, decoded, turned round and converted.
+    Turned(Format, &'a [u8], DType),
+    /// One after another, each with as many rows.
+    Stack(Vec<Self>),
     /// Made here.
     Made(Vec<f32>),
 }
@@ -69,11 +75,24 @@ impl Outgoing<'_> {
     }
 
     fn write_rows(&self, first: usize, count: usize, columns: usize, out: &mut dyn Write) -> io::Result<()> {
+        self.content.write_rows(first, count, self.rows, columns, out)
+    }
+}
+
+impl Content<'_> {
+    /// Writes some of the `rows` rows.
+    fn write_rows(&self, first: usize, count: usize, rows: usize, columns: usize, out: &mut dyn Write) -> io::Result<()> {
         let cut = |bytes: &[u8]| {
-            let row = bytes.len() / self.rows;
+            let row = bytes.len() / rows;
             first * row..(first + count) * row
         };
-        match &self.content {
+        let read = |view: &TensorView<'_>| {
+            let mut values = vec![0.0; count * columns];
+            let view = TensorView { shape: &[rows, columns], ..*view };
+            view.rows_into(first, &mut values).map_err(io::Error::other)?;
+            io::Result::Ok(values)
+        };
+        match self {
             Content::Stored(bytes) => out.write_all(&bytes[cut(bytes)]),
             Content::Made(values) => convert(&values[first * columns..(first + count) * columns], DType::F32, out),
             Content::Decoded(format, bytes, to) => {
@@ -81,11 +100,27 @@ impl Outgoing<'_> {
                 format.decode(&bytes[cut(bytes)], &mut values);
                 convert(&values, *to, out)
             }
-            Content::Source(view, to) => {
-                let mut values = vec![0.0; count * columns];
-                let rows = TensorView { shape: &[self.rows, columns], ..*view };
-                rows.rows_into(first, &mut values).map_err(io::Error::other)?;
-                convert(&values, *to, out)
+            Content::Source(view, to) => convert(&read(view)?, *to, out),
+            Content::Raised(view, by) => {
+                let mut values = read(view)?;
+                values.iter_mut().for_each(|v| *v += by);
+                convert(&values, DType::F32, out)
+            }
+            Content::Turned(format, bytes, to) => {
+                let mut values = vec![0.0; rows * columns];
+                format.decode(bytes, &mut values);
+                let turned: Vec<f32> = (first..first + count).flat_map(|row| values.iter().skip(row).step_by(rows)).copied().collect();
+                convert(&turned, *to, out)
+            }
+            Content::Stack(parts) => {
+                let each = rows / parts.len().max(1);
+                let (mut at, end) = (first, first + count);
+                while at < end {
+                    let some = (each - at % each).min(end - at);
+                    parts[at / each].write_rows(at % each, some, each, columns, out)?;
+                    at += some;
+                }
+                Ok(())
             }
         }
     }
@@ -120,5 +155,20 @@ mod tests {
         tensor.write(&mut out).unwrap();
         // Head of 4 rows: pairs (0, 2) and (1, 3) become neighbours.
         assert_eq!(out, [0, 2, 1, 3, 4, 6, 5, 7]);
+    }
+
+    #[test]
+    fn a_stack_is_its_parts_and_a_turned_tensor_its_columns() {
+        let values: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let rows = |content: Content<'_>, rows, columns| {
+            let mut out = Vec::new();
+            // One row at a time, as large tensors go out in chunks.
+            (0..rows).for_each(|row| content.write_rows(row, 1, rows, columns, &mut out).unwrap());
+            out.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<f32>>()
+        };
+        let stack = Content::Stack(vec![Content::Stored(&values[..12]), Content::Stored(&values[12..])]);
+        assert_eq!(rows(stack, 2, 3), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        // Decoded as 2 rows of 3, stored as 3 rows of 2.
+        assert_eq!(rows(Content::Turned(Format::F32, &values, DType::F32), 3, 2), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
 }

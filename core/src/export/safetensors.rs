@@ -86,13 +86,18 @@ fn outgoing_of<'a>(source: &'a Source, index: usize, artifact: Option<&'a Artifa
         plain => plain,
     };
     let content = match artifact.and_then(|a| a.tensor(&entry.name)) {
+        Some((record, bytes)) if view.transposed => Content::Turned(record.stored_as, bytes, dtype),
         Some((record, bytes)) => Content::Decoded(record.stored_as, bytes, dtype),
         None if dtype == entry.dtype => Content::Stored(view.bytes),
         None => Content::Source(TensorView { shape: &entry.shape, ..view }, dtype),
     };
-    let (name, shape) = (entry.stored_name.clone(), entry.shape.clone());
+    let (name, mut shape, mut rows) = (entry.stored_name.clone(), entry.shape.clone(), entry.rows());
+    if view.transposed {
+        shape.reverse();
+        rows = shape[0];
+    }
     let bytes = (entry.elements() * dtype.block_bytes()) as u64;
-    Outgoing { name, shape, dtype, bytes, rows: entry.rows(), interleave: None, content }
+    Outgoing { name, shape, dtype, bytes, rows, interleave: None, content }
 }
 
 /// Length and JSON of the header, padded so that the data begins at a multiple of 8.

@@ -1,10 +1,13 @@
-//! Causal attention with grouped query heads (Ainslie et al. 2023), tile by tile: a tile of queries meets only the keys it may see.
+//! Attention with grouped query heads (Ainslie et al. 2023), tile by tile: a tile of queries meets only the keys it may see.
 
+use super::activation::soft_cap;
+use super::relative::RelativeBias;
 use super::vector::exponentials;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Queries that are worked on together; half of a tile's square of scores is wasted on masked keys.
 const TILE: usize = 128;
@@ -26,28 +29,46 @@ pub(super) struct Span {
     pub(super) keys: Range<usize>,
 }
 
+/// How scores are made of products, and which keys a query sees.
+pub(super) struct Scoring {
+    /// Factor of q·k.
+    pub(super) scale: f32,
+    /// Scores go through cap·tanh(score / cap).
+    pub(super) soft_cap: Option<f32>,
+    /// Queries see no later keys.
+    pub(super) causal: bool,
+    /// Queries see only this many keys, the last being their own; of causal attention.
+    pub(super) window: Option<usize>,
+    /// Added to scores.
+    pub(super) bias: Option<Arc<RelativeBias>>,
+}
+
 struct Task {
     head: usize,
     /// Rows of q.
     queries: Range<usize>,
-    /// Rows of k and v that the last query sees.
+    /// Rows of k and v that any of the queries sees.
     keys: Range<usize>,
+    /// The first query's own key, counted from the first of `keys`.
+    own: usize,
 }
 
-/// softmax(q·kᵀ/√d)·v for every head: `q` is tokens × (query · dim), `k` and `v` are tokens × (key_value · dim); the result is like `q`.
-pub(super) fn causal_attention(q: &[f32], k: &[f32], v: &[f32], heads: Heads, spans: &[Span]) -> Vec<f32> {
+/// softmax(f(q·kᵀ))·v for every head: `q` is tokens × (query · dim), `k` and `v` are tokens × (key_value · dim); the result is like `q`.
+pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], heads: Heads, spans: &[Span], scoring: &Scoring) -> Vec<f32> {
     let mut tasks = Vec::new();
     for span in spans {
         let past = span.keys.len() - span.queries.len();
         for head in 0..heads.query {
             for from in span.queries.clone().step_by(TILE) {
                 let to = (from + TILE).min(span.queries.end);
-                let visible = past + to - span.queries.start;
-                tasks.push(Task { head, queries: from..to, keys: span.keys.start..span.keys.start + visible });
+                let own = past + from - span.queries.start;
+                let end = if scoring.causal { own + to - from } else { span.keys.len() };
+                let start = scoring.window.map_or(0, |window| (own + 1).saturating_sub(window));
+                tasks.push(Task { head, queries: from..to, keys: span.keys.start + start..span.keys.start + end, own: own - start });
             }
         }
     }
-    let tiles: Vec<Vec<f32>> = tasks.par_iter().map(|task| attend(q, k, v, heads, task)).collect();
+    let tiles: Vec<Vec<f32>> = tasks.par_iter().map(|task| attend(q, k, v, heads, task, scoring)).collect();
 
     let width = heads.query * heads.dim;
     let mut out = vec![0.0; q.len()];
@@ -60,7 +81,7 @@ pub(super) fn causal_attention(q: &[f32], k: &[f32], v: &[f32], heads: Heads, sp
     out
 }
 
-fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, task: &Task) -> Vec<f32> {
+fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, task: &Task, scoring: &Scoring) -> Vec<f32> {
     let Heads { query, key_value, dim } = heads;
     let kv_head = task.head / (query / key_value);
     let q = head_of(q, query * dim, &task.queries, task.head * dim, dim);
@@ -70,14 +91,27 @@ fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, task: &Task) -> Vec<f32
 
     let mut scores = vec![0.0; rows * columns];
     matmul(MatMut::from_row_major_slice_mut(&mut scores, rows, columns), Accum::Replace, q, k.transpose(), 1.0, Par::Seq);
-    let scale = 1.0 / (dim as f32).sqrt();
     let sums: Vec<f32> = scores
         .chunks_exact_mut(columns)
         .enumerate()
         .map(|(i, row)| {
-            // The tile's last query sees all keys of the task, the one before it one fewer, and so on.
-            let (visible, hidden) = row.split_at_mut(columns + 1 + i - rows);
-            hidden.fill(0.0);
+            let own = task.own + i;
+            let end = if scoring.causal { own + 1 } else { columns };
+            let start = scoring.window.map_or(0, |window| (own + 1).saturating_sub(window));
+            row[..start].fill(0.0);
+            row[end..].fill(0.0);
+            let visible = &mut row[start..end];
+            let mut scale = scoring.scale;
+            if let Some(cap) = scoring.soft_cap {
+                soft_cap(visible, scale, cap);
+                scale = 1.0;
+            }
+            if let Some(bias) = &scoring.bias {
+                for (key, score) in (start..).zip(visible.iter_mut()) {
+                    *score = *score * scale + bias.of(task.head, key as isize - own as isize);
+                }
+                scale = 1.0;
+            }
             exponentials(visible, scale)
         })
         .collect();

@@ -1,14 +1,19 @@
-//! One transformer block of the llama family: RMSNorm, attention, RMSNorm, SwiGLU, each added to the residual stream.
+//! One transformer block: attention and feed-forward, each added to the residual stream, with norms where the architecture has them.
 
-use super::attention::{Heads, Span, causal_attention};
-use super::forward::Taps;
-use super::linear::{Linear, load_shaped};
+use super::attention::{Heads, Scoring, Span, attention};
+use super::feed_forward::FeedForward;
+use super::linear::Linear;
+use super::norm::Norm;
+use super::projections::Projections;
+use super::relative::RelativeBias;
 use super::rope::Rotary;
+use super::taps::{Readers, Taps, reborrow};
 use super::values::{tensor_from, with_values};
-use super::vector::{add_to, rms_norm, silu_gate};
+use super::vector::add_to;
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::job::JobContext;
+use crate::source::{Anatomy, NormPlacement};
 use candle_core::Tensor;
 use std::sync::Arc;
 
@@ -17,28 +22,63 @@ const BATCH_TOKENS: usize = 2048;
 
 /// The weights of one block, as f32, and what is needed to run them.
 pub struct Block {
-    rotary: Arc<Rotary>,
+    rotary: Option<Arc<Rotary>>,
     heads: Heads,
-    eps: f32,
+    scoring: Scoring,
     hidden_size: usize,
-    attention_norm: Vec<f32>,
-    feed_forward_norm: Vec<f32>,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    around_attention: Surround,
+    projections: Projections,
     output: Linear,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
-    names: InputNames,
+    output_readers: Readers,
+    around_feed_forward: Surround,
+    feed_forward: FeedForward,
 }
 
-/// The linears that share an input, for the taps.
-struct InputNames {
-    query_key_value: [String; 3],
-    output: [String; 1],
-    gate_up: [String; 2],
-    down: [String; 1],
+/// What all blocks of a model share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// Of global blocks.
+    pub(super) rotary: Option<Arc<Rotary>>,
+    /// Of blocks with a window.
+    pub(super) local_rotary: Option<Arc<Rotary>>,
+    pub(super) bias: Option<Arc<RelativeBias>>,
+}
+
+/// The norms around one half of a block.
+#[derive(Default)]
+struct Surround {
+    /// Of the half's input.
+    before: Option<Norm>,
+    /// Of its output, before it is added to the residual stream.
+    output: Option<Norm>,
+    /// Of the stream, after it was added.
+    after: Option<Norm>,
+}
+
+impl Surround {
+    fn load(weights: &dyn Weights, anatomy: &Anatomy, block: usize, [before, output, after]: [&str; 3]) -> Result<Self> {
+        let norm = |part: &str| Norm::load(weights, anatomy, &format!("blk.{block}.{part}"), weights.config().hidden_size).map(Some);
+        Ok(match anatomy.placement {
+            NormPlacement::Before => Self { before: norm(before)?, ..Self::default() },
+            NormPlacement::Around => Self { before: norm(before)?, output: norm(output)?, after: None },
+            NormPlacement::After => Self { after: norm(after)?, ..Self::default() },
+        })
+    }
+
+    fn enter(&self, stream: &[f32]) -> Vec<f32> {
+        self.before.as_ref().map_or_else(|| stream.to_vec(), |norm| norm.apply(stream))
+    }
+
+    fn leave(&self, mut stream: Vec<f32>, mut output: Vec<f32>) -> Vec<f32> {
+        if let Some(norm) = &self.output {
+            output = norm.apply(&output);
+        }
+        add_to(&mut stream, &output);
+        match &self.after {
+            Some(norm) => norm.apply(&stream),
+            None => stream,
+        }
+    }
 }
 
 /// Rotated keys, and values, of the tokens a block has seen.
@@ -49,34 +89,28 @@ pub struct KeyValueCache {
 }
 
 impl Block {
-    pub(super) fn load(weights: &dyn Weights, index: usize, rotary: Arc<Rotary>) -> Result<Self> {
+    pub(super) fn load(weights: &dyn Weights, anatomy: &Anatomy, index: usize, shared: &Shared) -> Result<Self> {
         let config = weights.config();
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let heads = Heads { query: config.head_count, key_value: config.kv_head_count, dim: config.head_dim };
-        let (query_width, kv_width) = (heads.query * heads.dim, heads.key_value * heads.dim);
-        let stem = |part: &str| format!("blk.{index}.{part}");
-        let linear = |part: &str, outputs, inputs| Linear::load(weights, &stem(part), outputs, inputs);
-        let weight = |part: &str| format!("blk.{index}.{part}.weight");
+        let window = anatomy.window_of(index);
+        let rotary = shared.local_rotary.as_ref().filter(|_| window.is_some()).or(shared.rotary.as_ref());
         Ok(Self {
-            rotary,
+            rotary: rotary.cloned(),
             heads,
-            eps: config.norm_eps,
-            hidden_size: hidden,
-            attention_norm: load_shaped(weights, &weight("attn_norm"), &[hidden])?,
-            feed_forward_norm: load_shaped(weights, &weight("ffn_norm"), &[hidden])?,
-            query: linear("attn_q", query_width, hidden)?,
-            key: linear("attn_k", kv_width, hidden)?,
-            value: linear("attn_v", kv_width, hidden)?,
-            output: linear("attn_output", hidden, query_width)?,
-            gate: linear("ffn_gate", inner, hidden)?,
-            up: linear("ffn_up", inner, hidden)?,
-            down: linear("ffn_down", hidden, inner)?,
-            names: InputNames {
-                query_key_value: ["attn_q", "attn_k", "attn_v"].map(weight),
-                output: [weight("attn_output")],
-                gate_up: ["ffn_gate", "ffn_up"].map(weight),
-                down: [weight("ffn_down")],
+            scoring: Scoring {
+                scale: anatomy.attention_scale.unwrap_or_else(|| 1.0 / (heads.dim as f32).sqrt()),
+                soft_cap: anatomy.attention_soft_cap,
+                causal: anatomy.causal,
+                window,
+                bias: shared.bias.clone(),
             },
+            hidden_size: config.hidden_size,
+            around_attention: Surround::load(weights, anatomy, index, ["attn_norm", "post_attention_norm", "attn_output_norm"])?,
+            projections: Projections::load(weights, anatomy, index, heads)?,
+            output: Linear::load(weights, &format!("blk.{index}.attn_output"), config.hidden_size, heads.query * heads.dim)?,
+            output_readers: Readers::new(vec![format!("blk.{index}.attn_output.weight")], None),
+            around_feed_forward: Surround::load(weights, anatomy, index, ["ffn_norm", "post_ffw_norm", "layer_output_norm"])?,
+            feed_forward: FeedForward::load(weights, anatomy, index)?,
         })
     }
 
@@ -108,8 +142,11 @@ impl Block {
     /// As [`Self::forward`] for the next tokens of one sequence, whose earlier ones are in `cache`; they are added to it.
     ///
     /// # Errors
-    /// `Mismatch` for activations of another width.
+    /// `Mismatch` for activations of another width; `Unsupported` for an encoder, whose tokens see what comes after them.
     pub fn advance(&self, hidden: &Tensor, cache: &mut KeyValueCache) -> Result<Tensor> {
+        if !self.scoring.causal {
+            return Err(Error::unsupported("continuing a text with an encoder", "its tokens see what comes after them"));
+        }
         let (x, lengths) = self.concatenate(std::slice::from_ref(hidden))?;
         let new = lengths[0];
         let past = cache.keys.len() / (self.heads.key_value * self.heads.dim);
@@ -134,55 +171,40 @@ impl Block {
         Ok((x, lengths))
     }
 
-    fn run(&self, mut x: Vec<f32>, spans: &[Span], cache: Option<&mut KeyValueCache>, mut taps: Option<&mut dyn Taps>) -> Result<Vec<f32>> {
-        let normed = rms_norm(&x, &self.attention_norm, self.eps);
-        let (mut q, mut k, v) = shown(normed, self.hidden_size, &self.names.query_key_value, reborrow(&mut taps), |input| {
-            (self.query.apply(input), self.key.apply(input), self.value.apply(input))
-        })?;
+    fn run(&self, x: Vec<f32>, spans: &[Span], cache: Option<&mut KeyValueCache>, mut taps: Option<&mut dyn Taps>) -> Result<Vec<f32>> {
+        let [mut q, mut k, v] = self.projections.run(self.around_attention.enter(&x), reborrow(&mut taps))?;
         self.turn(&mut q, &mut k, spans);
         let attended = match cache {
-            None => causal_attention(&q, &k, &v, self.heads, spans),
+            None => attention(&q, &k, &v, self.heads, spans, &self.scoring),
             Some(cache) => {
                 cache.keys.extend_from_slice(&k);
                 cache.values.extend_from_slice(&v);
-                causal_attention(&q, &cache.keys, &cache.values, self.heads, spans)
+                attention(&q, &cache.keys, &cache.values, self.heads, spans, &self.scoring)
             }
         };
         drop((q, k, v));
-        let width = self.heads.query * self.heads.dim;
-        add_to(&mut x, &shown(attended, width, &self.names.output, reborrow(&mut taps), |input| self.output.apply(input))?);
-
-        let normed = rms_norm(&x, &self.feed_forward_norm, self.eps);
-        let (mut gate, up) = shown(normed, self.hidden_size, &self.names.gate_up, reborrow(&mut taps), |input| (self.gate.apply(input), self.up.apply(input)))?;
-        silu_gate(&mut gate, &up);
-        drop(up);
-        let inner = self.down.inputs();
-        add_to(&mut x, &shown(gate, inner, &self.names.down, taps, |input| self.down.apply(input))?);
-        Ok(x)
+        let output = self.output_readers.show(attended, self.output.inputs(), reborrow(&mut taps), |input| self.output.apply(input))?;
+        let x = self.around_attention.leave(x, output);
+        let output = self.feed_forward.run(self.around_feed_forward.enter(&x), taps)?;
+        Ok(self.around_feed_forward.leave(x, output))
     }
 
     /// Rotates queries and keys by their positions.
     fn turn(&self, q: &mut [f32], k: &mut [f32], spans: &[Span]) {
+        let Some(rotary) = &self.rotary else { return };
         let (query_width, kv_width) = (self.heads.query * self.heads.dim, self.heads.key_value * self.heads.dim);
-        // All spans of a forward start at position 0, a cached one after its past: one table serves all.
-        let first = spans.iter().map(|s| s.keys.len() - s.queries.len()).min().unwrap_or(0);
-        let longest = spans.iter().map(|s| s.queries.len()).max().unwrap_or(0);
-        let angles = self.rotary.angles(first, longest);
-        for span in spans {
-            let Span { queries, .. } = span;
-            self.rotary.turn(&angles, &mut q[queries.start * query_width..queries.end * query_width], query_width, self.heads.dim);
-            self.rotary.turn(&angles, &mut k[queries.start * kv_width..queries.end * kv_width], kv_width, self.heads.dim);
+        for is_long in [false, true] {
+            let alike = || spans.iter().filter(|span| rotary.is_long(span.keys.len()) == is_long);
+            // All spans of a forward start at position 0, a cached one after its past: one table serves all.
+            let first = alike().map(|s| s.keys.len() - s.queries.len()).min().unwrap_or(0);
+            let longest = alike().map(|s| s.queries.len()).max().unwrap_or(0);
+            let angles = rotary.angles(first, longest, is_long);
+            for Span { queries, .. } in alike() {
+                rotary.turn(&angles, &mut q[queries.start * query_width..queries.end * query_width], query_width, self.heads.dim);
+                rotary.turn(&angles, &mut k[queries.start * kv_width..queries.end * kv_width], kv_width, self.heads.dim);
+            }
         }
     }
-}
-
-/// Shows the input of some linears to the taps, if any, and runs them on it.
-fn shown<R>(input: Vec<f32>, width: usize, names: &[String], taps: Option<&mut dyn Taps>, linears: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let Some(taps) = taps else { return Ok(linears(&input)) };
-    let rows = input.len() / width;
-    let input = tensor_from(input, rows, width)?;
-    taps.linear_input(names, &input)?;
-    with_values(&input, |values| Ok(linears(values)))
 }
 
 /// Consecutive sequences, together about [`BATCH_TOKENS`] long.
@@ -201,12 +223,4 @@ pub(super) fn batches(sequences: &[Tensor]) -> Vec<&[Tensor]> {
         batches.push(&sequences[from..]);
     }
     batches
-}
-
-/// The same taps again, for a shorter time.
-pub(super) fn reborrow<'a>(taps: &'a mut Option<&mut dyn Taps>) -> Option<&'a mut dyn Taps> {
-    match taps {
-        Some(taps) => Some(&mut **taps),
-        None => None,
-    }
 }

@@ -1,33 +1,30 @@
 //! The forward pass over many sequences, block by block: each block's weights are loaded once and dropped.
 
 use super::Weights;
-use super::block::{Block, batches, reborrow};
-use super::linear::{load_shaped, times_transposed};
+use super::block::{Block, Shared, batches};
+use super::embedding::{EMBEDDING, Embedding};
+use super::head::Head;
+use super::linear::load_shaped;
+use super::norm::Norm;
+use super::relative::RelativeBias;
 use super::rope::Rotary;
+use super::taps::{Taps, reborrow};
 use super::values::{tensor_from, with_values};
-use super::vector::rms_norm;
 use crate::error::{Error, Result};
 use crate::job::JobContext;
+use crate::source::{Anatomy, NormPlacement, Positions};
 use candle_core::Tensor;
 use std::sync::Arc;
 
-const EMBEDDING: &str = "token_embd.weight";
 const HEAD: &str = "output.weight";
+/// Of any size that a file claims; products of two do not overflow.
+const LARGEST: usize = 1 << 28;
 
-/// Who looks at the inputs of linears on their way.
-pub trait Taps {
-    /// `input` (tokens × columns, f32) is about to enter the linears `names` (canonical), which share it: q, k and v; gate and up.
-    ///
-    /// # Errors
-    /// Whatever stops the pass.
-    fn linear_input(&mut self, names: &[String], input: &Tensor) -> Result<()>;
-}
-
-/// A runnable model. Nothing is kept in memory but its rotary frequencies; every step loads what it needs.
+/// A runnable model. Nothing is kept in memory but what turns positions into numbers; every step loads what it needs.
 pub struct Transformer<'a> {
     weights: &'a dyn Weights,
-    rotary: Arc<Rotary>,
-    head_name: &'static str,
+    anatomy: &'a Anatomy,
+    shared: Shared,
 }
 
 impl<'a> Transformer<'a> {
@@ -37,11 +34,11 @@ impl<'a> Transformer<'a> {
     /// `Unsupported` with the reason; `Mismatch` for sizes that contradict each other.
     pub fn new(weights: &'a dyn Weights) -> Result<Self> {
         let config = weights.config();
-        config.forward_supported()?;
-        if weights.load("blk.0.ffn_gate_inp.weight")?.is_some() {
-            return Err(Error::unsupported("running a mixture-of-experts model", "only dense llama models have a forward pass so far"));
-        }
+        let anatomy = config.runnable()?;
+        let experts = anatomy.experts.map_or([1; 2], |experts| [experts.count, experts.size.max(experts.shared_size)]);
         let sizes = [
+            ("experts", experts[0]),
+            ("feed-forward size of an expert", experts[1]),
             ("hidden size", config.hidden_size),
             ("feed-forward size", config.intermediate_size),
             ("heads", config.head_count),
@@ -52,6 +49,9 @@ impl<'a> Transformer<'a> {
         if let Some((what, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(Error::Mismatch { operation: "run model", expected: (*what).to_owned(), got: "none".to_owned() });
         }
+        if let Some((what, size)) = sizes.iter().find(|(_, size)| *size > LARGEST) {
+            return Err(Error::Mismatch { operation: "run model", expected: format!("at most {LARGEST} {what}"), got: size.to_string() });
+        }
         if !config.head_count.is_multiple_of(config.kv_head_count) {
             return Err(Error::Mismatch {
                 operation: "run model",
@@ -59,10 +59,16 @@ impl<'a> Transformer<'a> {
                 got: config.head_count.to_string(),
             });
         }
-        let rope = config.rope.as_ref().ok_or_else(|| Error::unsupported("running a model without rotary embedding", "llama has one"))?;
-        let rotary = Arc::new(Rotary::load(weights, rope, config.head_dim)?);
-        let head_name = if config.tied_head { EMBEDDING } else { HEAD };
-        Ok(Self { weights, rotary, head_name })
+        let rotary = match (&config.rope, anatomy.positions) {
+            (Some(rope), Positions::Rotary) => Some(Arc::new(Rotary::load(weights, rope, anatomy.long_rope.as_ref(), config.head_dim)?)),
+            _ => None,
+        };
+        let local_rotary = match &anatomy.local_rope {
+            Some(rope) => Some(Arc::new(Rotary::load(weights, rope, None, config.head_dim)?)),
+            None => None,
+        };
+        let bias = if anatomy.relative_bias { Some(Arc::new(RelativeBias::load(weights, config.head_count)?)) } else { None };
+        Ok(Self { weights, anatomy, shared: Shared { rotary, local_rotary, bias } })
     }
 
     /// Number of blocks.
@@ -70,34 +76,50 @@ impl<'a> Transformer<'a> {
         self.weights.config().block_count
     }
 
-    /// Canonical name of the head's weight: the embedding's, when tied.
-    pub fn head_name(&self) -> &'static str {
-        self.head_name
+    /// Canonical name of the head's weight: the embedding's, when tied; `None` for an encoder.
+    pub fn head_name(&self) -> Option<&'static str> {
+        let name = if self.weights.config().tied_head { EMBEDDING } else { HEAD };
+        self.anatomy.causal.then_some(name)
+    }
+
+    /// Where a tensor comes first in the pass: 0 for the embedding and block 0, the number of blocks for an untied head; `None` when no
+    /// linear of the pass reads it.
+    pub fn first_block(&self, name: &str) -> Option<usize> {
+        if name == EMBEDDING {
+            return Some(0);
+        }
+        if Some(name) == self.head_name() {
+            return Some(self.blocks());
+        }
+        let (block, part) = name.strip_prefix("blk.")?.split_once('.')?;
+        // An expert that is kept apart has its number at the end.
+        let part = part.strip_suffix(".weight")?;
+        let part = part.split_once('.').map_or(part, |(part, _)| part);
+        let block = block.parse().ok()?;
+        (LINEARS.contains(&part) && block < self.blocks()).then_some(block)
     }
 
     /// The residual stream before the first block: one tokens × hidden tensor for each sequence.
     ///
     /// # Errors
-    /// `Input` for an empty sequence or a token outside the vocabulary, `MissingTensor`, `Mismatch`.
+    /// `Input` for an empty sequence, one longer than the model's table of positions, or a token outside the vocabulary; `MissingTensor`,
+    /// `Mismatch`.
     pub fn embed(&self, sequences: &[Vec<u32>]) -> Result<Vec<Tensor>> {
-        let table = self.embedding()?;
-        let hidden = self.weights.config().hidden_size;
-        sequences.iter().map(|tokens| embed_with(&table, hidden, tokens)).collect()
+        let embedding = self.embedding()?;
+        sequences.iter().map(|tokens| embedding.embed(tokens, 0)).collect()
     }
 
-    /// The embedding's weight, vocab × hidden, row-major.
-    pub(super) fn embedding(&self) -> Result<Vec<f32>> {
-        load_shaped(self.weights, EMBEDDING, &[self.weights.config().vocab_size, self.weights.config().hidden_size])
+    /// The loaded embedding.
+    pub(super) fn embedding(&self) -> Result<Embedding> {
+        Embedding::load(self.weights, self.anatomy)
     }
 
-    /// The head's weight, vocab × hidden, row-major.
-    pub(super) fn head_weight(&self) -> Result<Vec<f32>> {
-        load_shaped(self.weights, self.head_name, &[self.weights.config().vocab_size, self.weights.config().hidden_size])
-    }
-
-    /// γ of the norm after the last block.
-    pub(super) fn final_gamma(&self) -> Result<Vec<f32>> {
-        load_shaped(self.weights, "output_norm.weight", &[self.weights.config().hidden_size])
+    /// The norm after the last block; an encoder's last block ends with one of its own.
+    pub(super) fn last_norm(&self) -> Result<Option<Norm>> {
+        if self.anatomy.placement == NormPlacement::After {
+            return Ok(None);
+        }
+        Norm::load(self.weights, self.anatomy, "output_norm", self.weights.config().hidden_size).map(Some)
     }
 
     /// Loads the weights of one block.
@@ -105,7 +127,7 @@ impl<'a> Transformer<'a> {
     /// # Errors
     /// `MissingTensor`, `Mismatch`, what reading says.
     pub fn block(&self, index: usize) -> Result<Block> {
-        Block::load(self.weights, index, Arc::clone(&self.rotary))
+        Block::load(self.weights, self.anatomy, index, &self.shared)
     }
 
     /// Applies the norm after the last block.
@@ -113,16 +135,15 @@ impl<'a> Transformer<'a> {
     /// # Errors
     /// `MissingTensor`, `Mismatch`.
     pub fn final_norm(&self, hidden: &[Tensor]) -> Result<Vec<Tensor>> {
-        let config = self.weights.config();
-        let gamma = self.final_gamma()?;
+        let Some(norm) = self.last_norm()? else { return Ok(hidden.to_vec()) };
         hidden
             .iter()
             .map(|tensor| {
                 let (tokens, width) = tensor.dims2()?;
-                if width != gamma.len() {
-                    return Err(Error::Mismatch { operation: "final norm", expected: format!("{} channels", gamma.len()), got: width.to_string() });
+                if width != norm.width() {
+                    return Err(Error::Mismatch { operation: "final norm", expected: format!("{} channels", norm.width()), got: width.to_string() });
                 }
-                with_values(tensor, |values| tensor_from(rms_norm(values, &gamma, config.norm_eps), tokens, width))
+                with_values(tensor, |values| tensor_from(norm.apply(values), tokens, width))
             })
             .collect()
     }
@@ -144,51 +165,47 @@ impl<'a> Transformer<'a> {
         Ok(hidden)
     }
 
-    /// Shows final hidden states to the taps as the input of the head, in the batches of the blocks.
+    /// Shows final hidden states to the taps as the input of the head, if there is one, in the batches of the blocks.
     ///
     /// # Errors
     /// Whatever a tap says.
     pub fn show_head_input(&self, hidden: &[Tensor], taps: &mut dyn Taps) -> Result<()> {
-        let name = [self.head_name.to_owned()];
+        let Some(name) = self.head_name() else { return Ok(()) };
+        let name = [name.to_owned()];
         for batch in batches(hidden) {
             taps.linear_input(&name, &Tensor::cat(batch, 0)?)?;
         }
         Ok(())
     }
 
-    /// The head's weight, vocab × hidden.
+    /// The head.
     ///
     /// # Errors
-    /// `MissingTensor`, `Mismatch`.
-    pub fn head(&self) -> Result<Tensor> {
+    /// `Unsupported` for an encoder, which has none; `MissingTensor`, `Mismatch`.
+    pub fn head(&self) -> Result<Head> {
         let config = self.weights.config();
-        tensor_from(self.head_weight()?, config.vocab_size, config.hidden_size)
+        config.predicts_tokens()?;
+        let (vocab, hidden) = (config.vocab_size, config.hidden_size);
+        let name = if config.tied_head { EMBEDDING } else { HEAD };
+        Ok(Head { weight: tensor_from(load_shaped(self.weights, name, &[vocab, hidden])?, vocab, hidden)?, soft_cap: self.anatomy.logit_soft_cap })
     }
 }
 
-/// Rows of an embedding table.
-pub(super) fn embed_with(table: &[f32], hidden: usize, tokens: &[u32]) -> Result<Tensor> {
-    if tokens.is_empty() {
-        return Err(Error::Input("a sequence of no tokens cannot be run".to_owned()));
-    }
-    let mut values = Vec::with_capacity(tokens.len() * hidden);
-    for &token in tokens {
-        let from = token as usize * hidden;
-        let row = table.get(from..from + hidden);
-        values.extend_from_slice(row.ok_or_else(|| Error::Input(format!("token {token} is outside the vocabulary of {}", table.len() / hidden)))?);
-    }
-    tensor_from(values, tokens.len(), hidden)
-}
-
-/// Logits (tokens × vocab) of some hidden states.
-///
-/// # Errors
-/// `Mismatch` when the widths differ, `Candle`.
-pub fn logits_of(hidden: &Tensor, head: &Tensor) -> Result<Tensor> {
-    let ((tokens, width), (vocab, inner)) = (hidden.dims2()?, head.dims2()?);
-    if width != inner {
-        return Err(Error::Mismatch { operation: "logits", expected: format!("{inner} channels"), got: width.to_string() });
-    }
-    let logits = with_values(hidden, |x| with_values(head, |w| Ok(times_transposed(x, w, width))))?;
-    tensor_from(logits, tokens, vocab)
-}
+/// The parts of a block that are linears, or stacks of them.
+const LINEARS: [&str; 15] = [
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_qkv",
+    "attn_output",
+    "ffn_gate",
+    "ffn_up",
+    "ffn_down",
+    "ffn_gate_exps",
+    "ffn_up_exps",
+    "ffn_gate_up_exps",
+    "ffn_down_exps",
+    "ffn_gate_shexp",
+    "ffn_up_shexp",
+    "ffn_down_shexp",
+];

@@ -2,10 +2,11 @@
 
 use super::Weights;
 use super::block::{Block, KeyValueCache};
-use super::forward::{Transformer, embed_with};
-use super::linear::times_transposed;
+use super::embedding::Embedding;
+use super::forward::Transformer;
+use super::head::logits;
+use super::norm::Norm;
 use super::values::with_values;
-use super::vector::rms_norm;
 use crate::error::Result;
 use crate::job::JobContext;
 use crate::numeric::metric::argmax;
@@ -33,33 +34,37 @@ impl Default for GenerateOptions {
 
 /// A model held whole in memory (4 bytes a weight) with the state of one sequence.
 pub struct Generator {
-    embedding: Vec<f32>,
-    final_norm: Vec<f32>,
-    eps: f32,
+    embedding: Embedding,
+    last_norm: Option<Norm>,
     blocks: Vec<(Block, KeyValueCache)>,
     /// `None`: the embedding serves.
     head: Option<Vec<f32>>,
+    soft_cap: Option<f32>,
+    /// Tokens of the sequence so far.
+    tokens: usize,
 }
 
 impl Generator {
     /// Loads all weights.
     ///
     /// # Errors
-    /// As the steps of [`Transformer`]; `Cancelled`.
+    /// As the steps of [`Transformer`]; `Unsupported` for an encoder; `Cancelled`.
     pub fn new(weights: &dyn Weights, cx: &JobContext) -> Result<Self> {
         let transformer = Transformer::new(weights)?;
+        weights.config().predicts_tokens()?;
         let mut blocks = Vec::with_capacity(transformer.blocks());
         for index in 0..transformer.blocks() {
             cx.checkpoint()?;
             blocks.push((transformer.block(index)?, KeyValueCache::default()));
         }
-        let head = if weights.config().tied_head { None } else { Some(transformer.head_weight()?) };
-        let (final_norm, eps) = (transformer.final_gamma()?, weights.config().norm_eps);
-        Ok(Self { embedding: transformer.embedding()?, final_norm, eps, blocks, head })
+        let soft_cap = weights.config().runnable()?.logit_soft_cap;
+        let head = if weights.config().tied_head { None } else { Some(with_values(&transformer.head()?.weight, |values| Ok(values.to_vec()))?) };
+        Ok(Self { embedding: transformer.embedding()?, last_norm: transformer.last_norm()?, blocks, head, soft_cap, tokens: 0 })
     }
 
     /// Forgets the sequence.
     pub fn reset(&mut self) {
+        self.tokens = 0;
         for (_, cache) in &mut self.blocks {
             *cache = KeyValueCache::default();
         }
@@ -70,13 +75,15 @@ impl Generator {
     /// # Errors
     /// `Input` for no tokens or one outside the vocabulary; `Candle`. After an error, [`Self::reset`].
     pub fn advance(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let width = self.final_norm.len();
-        let mut hidden = embed_with(&self.embedding, width, tokens)?;
+        let mut hidden = self.embedding.embed(tokens, self.tokens)?;
+        self.tokens += tokens.len();
         for (block, cache) in &mut self.blocks {
             hidden = block.advance(&hidden, cache)?;
         }
-        let last = with_values(&hidden, |values| Ok(rms_norm(&values[values.len() - width..], &self.final_norm, self.eps)))?;
-        Ok(times_transposed(&last, self.head.as_ref().unwrap_or(&self.embedding), width))
+        let width = hidden.dims2()?.1;
+        let last = with_values(&hidden, |values| Ok(values[values.len() - width..].to_vec()))?;
+        let last = self.last_norm.as_ref().map_or_else(|| last.clone(), |norm| norm.apply(&last));
+        Ok(logits(&last, self.head.as_deref().unwrap_or(self.embedding.table()), width, self.soft_cap))
     }
 }
 

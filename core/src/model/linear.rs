@@ -22,6 +22,18 @@ impl Linear {
         Ok(Self { weight, bias, inputs, outputs })
     }
 
+    /// From a weight, row-major, without bias.
+    pub(super) fn of(weight: Vec<f32>, inputs: usize) -> Self {
+        let outputs = weight.len() / inputs;
+        Self { weight, bias: None, inputs, outputs }
+    }
+
+    /// The slices of a stack of `count` linears without bias, outermost first.
+    pub(super) fn load_stack(weights: &dyn Weights, name: &str, count: usize, outputs: usize, inputs: usize) -> Result<Vec<Self>> {
+        let stack = load_shaped(weights, name, &[count, outputs, inputs])?;
+        Ok(stack.chunks_exact(outputs * inputs).map(|weight| Self::of(weight.to_vec(), inputs)).collect())
+    }
+
     /// Width of its input.
     pub(super) fn inputs(&self) -> usize {
         self.inputs
@@ -39,6 +51,20 @@ impl Linear {
         }
         y
     }
+}
+
+/// The columns of rows, cut into parts of these widths.
+pub(super) fn columns<const N: usize>(rows: &[f32], widths: [usize; N]) -> [Vec<f32>; N] {
+    let width: usize = widths.iter().sum();
+    let mut parts = widths.map(|w| Vec::with_capacity(rows.len() / width.max(1) * w));
+    for row in rows.chunks_exact(width) {
+        let mut at = 0;
+        for (part, w) in parts.iter_mut().zip(widths) {
+            part.extend_from_slice(&row[at..at + w]);
+            at += w;
+        }
+    }
+    parts
 }
 
 /// A tensor that must be there and have this shape.

@@ -3,14 +3,23 @@
 //! Activations travel as candle tensors (tokens × width, one a sequence); inside a block they are slices, because faer multiplies
 //! several times faster than candle here and lets attention choose its own parallelism. Invariants: every output value is summed in
 //! the same order whatever the thread count; a tensor that is missing or has another shape is an error that names it.
-//! Absent on purpose: mixture of experts, sliding windows and every architecture but llama.
+//! What an architecture's blocks are made of is said by [`crate::source::Anatomy`]; the code here asks for pieces, never for names.
+//! Absent on purpose: encoder-decoders, state spaces, multi-head latent attention.
 
+mod activation;
 mod attention;
 mod block;
+mod embedding;
+mod feed_forward;
 mod forward;
 mod generate;
+mod head;
 mod linear;
+mod norm;
+mod projections;
+mod relative;
 mod rope;
+mod taps;
 mod values;
 mod vector;
 mod weights;
@@ -21,8 +30,10 @@ mod naive;
 pub(crate) mod random;
 
 pub use block::{Block, KeyValueCache};
-pub use forward::{Taps, Transformer, logits_of};
+pub use forward::Transformer;
 pub use generate::{GenerateOptions, Generator, generate};
+pub use head::{Head, logits_of};
+pub use taps::Taps;
 #[cfg(test)]
 pub(crate) use values::tensor_from;
 pub(crate) use values::with_values;

@@ -2,7 +2,7 @@
 
 use super::Weights;
 use crate::error::Result;
-use crate::source::{ModelConfig, Rope, RopeLayout, RopeScaling};
+use crate::source::{Anatomy, ModelConfig, Rope, RopeLayout, RopeScaling};
 use indexmap::IndexMap;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -33,6 +33,8 @@ impl RandomLlama {
             norm_eps: 1e-5,
             rope: Some(Rope { theta: 100.0, dimensions: head_dim, layout, scaling: RopeScaling::None }),
             tied_head,
+            anatomy: Anatomy::of("llama"),
+            departure: None,
         };
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut tensors = IndexMap::new();

@@ -3,14 +3,24 @@
 use super::linear::load_shaped;
 use super::weights::Weights;
 use crate::error::{Error, Result};
-use crate::source::{Rope, RopeLayout, RopeScaling};
+use crate::source::{LongRope, Rope, RopeLayout, RopeScaling};
 use rayon::prelude::*;
 use std::f64::consts::TAU;
 
 /// The frequencies of a model, ready to turn heads.
 pub(super) struct Rotary {
     frequencies: Vec<f64>,
+    long: Option<Long>,
     layout: RopeLayout,
+}
+
+/// What longrope changes.
+struct Long {
+    /// Frequencies of sequences longer than `original_context`.
+    frequencies: Vec<f64>,
+    original_context: usize,
+    /// Factor of all rotated channels.
+    magnitude: f32,
 }
 
 /// Cosine and sine of each (position, pair), positions consecutive.
@@ -21,7 +31,7 @@ pub(super) struct Angles {
 
 impl Rotary {
     /// From the configuration; a `rope_freqs.weight` tensor (llama.cpp's divisors, how Llama 3 is stored in GGUF) stands in for the scaling.
-    pub(super) fn load(weights: &dyn Weights, rope: &Rope, head_dim: usize) -> Result<Self> {
+    pub(super) fn load(weights: &dyn Weights, rope: &Rope, long: Option<&LongRope>, head_dim: usize) -> Result<Self> {
         if rope.dimensions == 0 || !rope.dimensions.is_multiple_of(2) || rope.dimensions > head_dim {
             return Err(Error::Mismatch {
                 operation: "rotary embedding",
@@ -30,26 +40,51 @@ impl Rotary {
             });
         }
         let mut frequencies = frequencies(rope);
+        let divided = |divisors: Vec<f32>| unscaled(rope).zip(divisors).map(|(f, d)| f / f64::from(d)).collect::<Vec<f64>>();
         let name = "rope_freqs.weight";
         if weights.load(name)?.is_some() {
-            let divisors = load_shaped(weights, name, &[frequencies.len()])?;
-            frequencies = unscaled(rope).zip(divisors).map(|(f, d)| f / f64::from(d)).collect();
+            frequencies = divided(load_shaped(weights, name, &[frequencies.len()])?);
         }
-        Ok(Self { frequencies, layout: rope.layout })
+        let name = "rope_factors_short.weight";
+        let long = match long {
+            None => None,
+            // The context is said, but nothing changes beyond it.
+            Some(long) if long.short.is_empty() && weights.load(name)?.is_none() => None,
+            Some(long) => {
+                let divisors = |listed: &[f32], name: &str| {
+                    if listed.is_empty() { load_shaped(weights, name, &[rope.dimensions / 2]) } else { Ok(listed.to_vec()) }
+                };
+                frequencies = divided(divisors(&long.short, name)?);
+                let frequencies = divided(divisors(&long.long, "rope_factors_long.weight")?);
+                Some(Long { frequencies, original_context: long.original_context, magnitude: long.attention_factor })
+            }
+        };
+        if long.as_ref().is_some_and(|l| l.frequencies.len() != frequencies.len()) || frequencies.len() != rope.dimensions / 2 {
+            let expected = format!("{} factors of rotary frequencies", rope.dimensions / 2);
+            return Err(Error::Mismatch { operation: "rotary embedding", expected, got: frequencies.len().to_string() });
+        }
+        Ok(Self { frequencies, long, layout: rope.layout })
     }
 
-    /// Angles of positions `first .. first + count`.
-    pub(super) fn angles(&self, first: usize, count: usize) -> Angles {
+    /// Whether a sequence of so many tokens has other frequencies than a short one.
+    pub(super) fn is_long(&self, tokens: usize) -> bool {
+        self.long.as_ref().is_some_and(|long| tokens > long.original_context)
+    }
+
+    /// Angles of positions `first .. first + count`, in a sequence that [is long](Self::is_long) or is not.
+    pub(super) fn angles(&self, first: usize, count: usize, is_long: bool) -> Angles {
+        let frequencies = self.long.as_ref().filter(|_| is_long).map_or(&self.frequencies, |long| &long.frequencies);
+        let magnitude = self.long.as_ref().map_or(1.0, |long| long.magnitude);
         let cos_sin = (first..first + count)
             .into_par_iter()
             .flat_map_iter(|position| {
-                self.frequencies.iter().map(move |f| {
+                frequencies.iter().map(move |f| {
                     let (sin, cos) = (position as f64 * f).sin_cos();
-                    (cos as f32, sin as f32)
+                    (cos as f32 * magnitude, sin as f32 * magnitude)
                 })
             })
             .collect();
-        Angles { pairs: self.frequencies.len(), cos_sin }
+        Angles { pairs: frequencies.len(), cos_sin }
     }
 
     /// Turns every head of consecutive tokens, the first of which has the angles' first position. `width` = heads · head_dim.

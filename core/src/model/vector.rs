@@ -81,26 +81,19 @@ pub(super) fn rms_norm(rows: &[f32], gamma: &[f32], eps: f32) -> Vec<f32> {
     out
 }
 
-/// SwiGLU's elementwise part (Shazeer 2020): gate ← gate·σ(gate)·up.
-pub(super) fn silu_gate(gate: &mut [f32], up: &[f32]) {
-    const CHUNK: usize = 16_384;
-    gate.par_chunks_mut(CHUNK).zip(up.par_chunks(CHUNK)).for_each(|(gate, up)| pulp::Arch::new().dispatch(SiluGate { gate, up }));
-}
-
-struct SiluGate<'a> {
-    gate: &'a mut [f32],
-    up: &'a [f32],
-}
-
-impl NullaryFnOnce for SiluGate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for (g, &u) in self.gate.iter_mut().zip(self.up) {
-            *g = *g / (1.0 + exp(-*g)) * u;
+/// LayerNorm of each row: (x − mean)·γ / √(variance + ε) + β (Ba et al. 2016).
+pub(super) fn layer_norm(rows: &[f32], gamma: &[f32], beta: &[f32], eps: f32) -> Vec<f32> {
+    let columns = gamma.len();
+    let mut out = vec![0.0; rows.len()];
+    out.par_chunks_mut(columns).zip(rows.par_chunks(columns)).for_each(|(out, row)| {
+        let mean = reduce(row, 0.0, |a, b| a + b, |a, b| a + b) / columns as f32;
+        let variance = reduce(row, 0.0, |a, b| a + (b - mean) * (b - mean), |a, b| a + b) / columns as f32;
+        let scale = 1.0 / (variance + eps).sqrt();
+        for i in 0..columns {
+            out[i] = (row[i] - mean) * scale * gamma[i] + beta[i];
         }
-    }
+    });
+    out
 }
 
 /// The residual connection: x ← x + y.
@@ -146,5 +139,10 @@ mod tests {
         let got = rms_norm(&[3.0, 4.0], &[1.0, 2.0], 0.0);
         let rms = 12.5f32.sqrt();
         assert!((got[0] - 3.0 / rms).abs() < 1e-6 && (got[1] - 8.0 / rms).abs() < 1e-6, "{got:?}");
+    }
+
+    #[test]
+    fn layer_norm_of_one_and_three_is_minus_and_plus_one_scaled_and_shifted() {
+        assert_eq!(layer_norm(&[1.0, 3.0], &[1.0, 2.0], &[0.5, 0.25], 0.0), [-0.5, 2.25]);
     }
 }

@@ -13,7 +13,7 @@ use super::{Cell, Row, Table};
 use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::job::{JobContext, Stage};
-use crate::model::{Transformer, Weights, logits_of, with_values};
+use crate::model::{Head, Transformer, Weights, logits_of, with_values};
 use crate::numeric::metric::kl_divergence;
 use crate::report::NoticeKind;
 use crate::source::ModelConfig;
@@ -32,7 +32,7 @@ const SCORED: usize = 64;
 /// Fills [`Cell::predicted_kl`] of every row whose tensor the model uses. A model that cannot run is a notice.
 pub(super) fn predict_kl(meter: &Meter<'_>, sequences: &[Vec<u32>], table: &mut Table) -> Result<()> {
     let weights: &dyn Weights = meter.source;
-    if let Err(Error::Unsupported { what, why }) = Transformer::new(weights) {
+    if let Err(Error::Unsupported { what, why }) = weights.config().predicts_tokens().and_then(|()| Transformer::new(weights).map(|_| ())) {
         meter.cx.reporter.notice(None, NoticeKind::Other { text: format!("no predicted KL, because {what} is not supported: {why}") });
         return Ok(());
     }
@@ -93,21 +93,7 @@ impl Weights for Replaced<'_> {
 struct Variant {
     tensor: usize,
     hidden: Vec<Tensor>,
-    head: Option<Tensor>,
-}
-
-/// Where in the pass a tensor comes first: 0 for the embedding and block 0, `blocks` for an untied head; `None` when it is not used.
-fn first_block(name: &str, model: &Transformer<'_>) -> Option<usize> {
-    if name == "token_embd.weight" {
-        return Some(0);
-    }
-    if name == model.head_name() {
-        return Some(model.blocks());
-    }
-    let block = name.strip_prefix("blk.")?.split('.').next()?.parse().ok()?;
-    let parts = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
-    let used = parts.iter().any(|part| name == format!("blk.{block}.{part}.weight"));
-    (used && block < model.blocks()).then_some(block)
+    head: Option<Head>,
 }
 
 /// Mean KL(original ‖ replaced) over all positions of the sequences, for each of the named tensors replaced alone by
@@ -121,7 +107,7 @@ fn measured_kl(
 ) -> Result<Vec<Option<f64>>> {
     let model = Transformer::new(weights)?;
     let blocks = model.blocks();
-    let mut order: Vec<(usize, usize)> = (0..names.len()).filter_map(|t| Some((first_block(&names[t], &model)?, t))).collect();
+    let mut order: Vec<(usize, usize)> = (0..names.len()).filter_map(|t| Some((model.first_block(&names[t])?, t))).collect();
     order.sort_unstable();
     let stream_bytes = sequences.iter().map(Vec::len).sum::<usize>() * weights.config().hidden_size * size_of::<f32>();
     let batches: Vec<&[(usize, usize)]> = order.chunks((BATCH_BYTES / stream_bytes.max(1)).max(1)).collect();
@@ -175,7 +161,7 @@ fn measured_kl(
 /// The variant after its first block (or before the head), from the original's streams before it.
 fn enter(replaced: &Replaced<'_>, tensor: usize, block: usize, clean: &[Tensor], sequences: &[Vec<u32>], cx: &JobContext) -> Result<Variant> {
     let model = Transformer::new(replaced)?;
-    let head = if replaced.name == model.head_name() { Some(model.head()?) } else { None };
+    let head = if Some(replaced.name) == model.head_name() { Some(model.head()?) } else { None };
     let embedded = if replaced.name == "token_embd.weight" { Some(model.embed(sequences)?) } else { None };
     let before = embedded.as_deref().unwrap_or(clean);
     let hidden = if block < model.blocks() { model.block(block)?.forward(before, None, cx)? } else { before.to_vec() };
@@ -183,7 +169,7 @@ fn enter(replaced: &Replaced<'_>, tensor: usize, block: usize, clean: &[Tensor],
 }
 
 /// Mean KL of each variant's next-token distributions; a few positions' logits at a time.
-fn score(head: &Tensor, clean: &[Tensor], variants: &[Variant], advance: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<f64>> {
+fn score(head: &Head, clean: &[Tensor], variants: &[Variant], advance: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<f64>> {
     let positions: usize = clean.iter().map(|h| h.dims()[0]).sum();
     let mut sums = vec![0.0f64; variants.len()];
     for (sequence, clean) in clean.iter().enumerate() {

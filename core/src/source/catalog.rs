@@ -109,7 +109,9 @@ impl TensorEntry {
             && self.rows() > 1
             && self.dtype.is_float()
             && !matches!(self.role, Role::Norm | Role::Bias | Role::Router)
-            && !["position_embd", "token_types", "rel_pos", "conv1d", "position_embeddings", "token_type_embeddings"].iter().any(|p| self.name.contains(p))
+            && !["position_embd", "token_types", "rel_pos", "attn_rel_b", "conv1d", "position_embeddings", "token_type_embeddings"]
+                .iter()
+                .any(|p| self.name.contains(p))
     }
 }
 
@@ -144,8 +146,10 @@ mod tests {
     #[test]
     fn two_tensors_never_share_a_name() {
         let names = ["model.norm.weight", "norm.weight", "output_norm.weight", "lm_head.weight"];
-        let stored: Vec<StoredTensor> =
-            names.iter().map(|name| StoredTensor { name: (*name).to_owned(), dtype: DType::F32, shape: vec![1], file: 0, range: 0..4 }).collect();
+        let stored: Vec<StoredTensor> = names
+            .iter()
+            .map(|name| StoredTensor { name: (*name).to_owned(), dtype: DType::F32, shape: vec![1], transposed: false, file: 0, range: 0..4 })
+            .collect();
         let entries = catalog(&stored);
         let unique: HashSet<&str> = entries.iter().map(|e| e.name.as_str()).collect();
         assert_eq!(unique.len(), names.len());

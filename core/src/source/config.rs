@@ -1,6 +1,6 @@
 //! The numbers a forward pass needs, from GGUF keys or from config.json.
 
-use super::{Role, TensorEntry};
+use super::{Anatomy, Positions, Role, TensorEntry};
 use serde::{Deserialize, Serialize};
 
 /// How rotary embeddings pair the channels of a head.
@@ -73,12 +73,18 @@ pub struct ModelConfig {
     pub vocab_size: usize,
     /// Longest context trained for.
     pub context_length: usize,
-    /// ε of RMSNorm.
+    /// ε of the norms.
     pub norm_eps: f32,
     /// Rotary embedding; `None` when the architecture has none, or one of a kind that has no forward pass here (a notice then says which).
     pub rope: Option<Rope>,
     /// The output head is the embedding.
     pub tied_head: bool,
+    /// What the blocks are made of; `None` when the architecture has no forward pass here.
+    #[serde(default)]
+    pub anatomy: Option<Anatomy>,
+    /// In which way the model departs from its architecture, so that it cannot be run.
+    #[serde(default)]
+    pub departure: Option<String>,
 }
 
 impl ModelConfig {
@@ -99,6 +105,8 @@ impl ModelConfig {
             norm_eps: 0.0,
             rope: None,
             tied_head: false,
+            anatomy: None,
+            departure: None,
         }
     }
 
@@ -118,19 +126,39 @@ impl ModelConfig {
         self.tied_head = !tensors.iter().any(|t| t.name == "output.weight" || t.role == Role::Head);
     }
 
-    /// Whether there is a forward pass for this architecture.
+    /// Whether there is a forward pass for this model, and so activations can be measured.
     ///
     /// # Errors
     /// `Unsupported`, with the reason; the model still opens weight-only.
     pub fn forward_supported(&self) -> crate::Result<()> {
-        if self.architecture == "llama" && self.rope.is_some() && self.head_count > 0 {
+        self.runnable().map(|_| ())
+    }
+
+    /// Whether the model predicts tokens, so that outputs can be compared and texts continued.
+    ///
+    /// # Errors
+    /// `Unsupported`: no forward pass, or an encoder.
+    pub fn predicts_tokens(&self) -> crate::Result<()> {
+        if self.runnable()?.causal {
             return Ok(());
         }
-        let why = if self.architecture == "llama" {
-            "its sizes are not known, or it departs from the llama architecture (see the notices of opening); weights can be inspected, measured and quantized"
-        } else {
-            "only the llama architecture has a forward pass so far; weights can be inspected, measured and quantized"
+        let why = "it is an encoder, which predicts no next token; its activations can be measured, its weights inspected and quantized";
+        Err(crate::Error::unsupported(format!("predicting with this model (architecture {})", self.architecture), why))
+    }
+
+    /// The pieces of a model that can be run.
+    ///
+    /// # Errors
+    /// As [`Self::forward_supported`].
+    pub fn runnable(&self) -> crate::Result<&Anatomy> {
+        let why = match &self.anatomy {
+            None => "this architecture has no forward pass here".to_owned(),
+            Some(_) if self.departure.is_some() => self.departure.clone().unwrap_or_default(),
+            Some(_) if self.head_count == 0 => "its sizes are not known".to_owned(),
+            Some(anatomy) if anatomy.positions == Positions::Rotary && self.rope.is_none() => "its rotary embedding is not known".to_owned(),
+            Some(anatomy) => return Ok(anatomy),
         };
-        Err(crate::Error::unsupported(format!("running this model (architecture {})", self.architecture), why))
+        let what = format!("running this model (architecture {})", self.architecture);
+        Err(crate::Error::unsupported(what, format!("{why}; weights can be inspected, measured and quantized")))
     }
 }

@@ -1,6 +1,6 @@
 //! The configuration from GGUF keys (`llama.block_count` …), as llama.cpp reads them.
 
-use super::{MetaValue, Metadata, ModelConfig, Rope, RopeLayout, RopeScaling};
+use super::{Anatomy, MetaValue, Metadata, ModelConfig, Rope, RopeLayout, RopeScaling, anatomy_gguf};
 use crate::report::{NoticeKind, Reporter};
 
 /// Architectures whose rotary embedding pairs neighbours in llama.cpp; the others pair halves, or have none.
@@ -36,7 +36,8 @@ pub(super) fn from_metadata(metadata: &Metadata, reporter: &Reporter) -> ModelCo
     config.architecture = text("general.architecture").unwrap_or_default();
     config.name = text("general.name");
     config.license = text("general.license");
-    let keys = Keys { metadata, architecture: &config.architecture };
+    let architecture = config.architecture.clone();
+    let keys = Keys { metadata, architecture: &architecture };
     config.block_count = keys.size("block_count");
     config.hidden_size = keys.size("embedding_length");
     config.intermediate_size = keys.size("feed_forward_length");
@@ -53,20 +54,24 @@ pub(super) fn from_metadata(metadata: &Metadata, reporter: &Reporter) -> ModelCo
     config.vocab_size = if tokens > 0 { tokens } else { keys.size("vocab_size") };
     config.context_length = keys.size("context_length");
     config.norm_eps = keys.number("attention.layer_norm_rms_epsilon").or(keys.number("attention.layer_norm_epsilon")).unwrap_or(0.0);
-    config.rope = rope(&keys, &config, reporter);
-    if config.architecture == "llama" && keys.size("expert_count") > 0 {
-        let text = "the model is a mixture of experts, which has no forward pass here; it opens weight-only".to_owned();
-        reporter.notice(None, NoticeKind::Other { text });
-        config.rope = None;
+    let mut anatomy = Anatomy::of(&config.architecture);
+    let result = rope(&keys, &config).and_then(|rope| {
+        config.rope = rope;
+        anatomy.as_mut().map_or(Ok(()), |anatomy| anatomy_gguf::refine(&keys, &config, anatomy))
+    });
+    if let Err(why) = result {
+        reporter.notice(None, NoticeKind::Other { text: format!("{why}, which has no forward pass here; the model opens weight-only") });
+        config.departure = Some(why);
     }
+    config.anatomy = anatomy;
     config
 }
 
 /// Llama 3's scaling has no key: the tensor `rope_freqs.weight` stands in for it, which whoever runs the model reads.
-fn rope(keys: &Keys<'_>, config: &ModelConfig, reporter: &Reporter) -> Option<Rope> {
+fn rope(keys: &Keys<'_>, config: &ModelConfig) -> Result<Option<Rope>, String> {
     let theta = keys.number("rope.freq_base");
-    if theta.is_none() && config.architecture != "llama" {
-        return None;
+    if theta.is_none() && !Anatomy::of(&config.architecture).is_some_and(|a| a.positions == super::Positions::Rotary) {
+        return Ok(None);
     }
     let theta = theta.unwrap_or(10_000.0);
     let dimensions = match keys.size("rope.dimension_count") {
@@ -76,37 +81,34 @@ fn rope(keys: &Keys<'_>, config: &ModelConfig, reporter: &Reporter) -> Option<Ro
     let factor = keys.number("rope.scaling.factor").or(keys.number("rope.scale_linear")).filter(|f| *f > 0.0).unwrap_or(1.0);
     let kind = keys.text("rope.scaling.type").unwrap_or(if keys.number("rope.scale_linear").is_some() { "linear" } else { "none" });
     let scaling = match kind {
-        "none" | "" => RopeScaling::None,
+        // The frequencies of longrope are tensors.
+        "none" | "" | "longrope" => RopeScaling::None,
         "linear" if factor == 1.0 => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor },
-        other => {
-            let text = format!("its rotary scaling is of type {other}, which has no forward pass here; the model opens weight-only");
-            reporter.notice(None, NoticeKind::Other { text });
-            return None;
-        }
+        other => return Err(format!("its rotary scaling is of type {other}")),
     };
     let layout = if INTERLEAVED.contains(&config.architecture.as_str()) { RopeLayout::Interleaved } else { RopeLayout::Half };
-    Some(Rope { theta, dimensions, layout, scaling })
+    Ok(Some(Rope { theta, dimensions, layout, scaling }))
 }
 
-struct Keys<'a> {
+pub(super) struct Keys<'a> {
     metadata: &'a Metadata,
     architecture: &'a str,
 }
 
 impl Keys<'_> {
-    fn get(&self, key: &str) -> Option<&MetaValue> {
+    pub(super) fn get(&self, key: &str) -> Option<&MetaValue> {
         self.metadata.get(&format!("{}.{key}", self.architecture))
     }
 
     /// A size; where the blocks differ, the largest. Zero when not said.
-    fn size(&self, key: &str) -> usize {
+    pub(super) fn size(&self, key: &str) -> usize {
         let value = self.get(key);
         let largest = value.and_then(|v| v.as_array().map_or_else(|| v.as_u64(), |items| items.iter().filter_map(MetaValue::as_u64).max()));
         largest.and_then(|v| usize::try_from(v).ok()).unwrap_or(0)
     }
 
-    fn number(&self, key: &str) -> Option<f32> {
+    pub(super) fn number(&self, key: &str) -> Option<f32> {
         self.get(key).and_then(MetaValue::as_f32).filter(|v| v.is_finite())
     }
 

@@ -1,6 +1,6 @@
 //! The configuration from a config.json of Hugging Face's transformers, whose families call the same sizes by different names.
 
-use super::{ModelConfig, Rope, RopeLayout, RopeScaling};
+use super::{Anatomy, LongRope, ModelConfig, Positions, Rope, RopeLayout, RopeScaling, anatomy_json};
 use crate::report::{NoticeKind, Reporter};
 use serde_json::Value;
 
@@ -51,56 +51,87 @@ pub(super) fn from_json(json: &Value, reporter: &Reporter) -> ModelConfig {
     config.vocab_size = size(&["vocab_size"]);
     config.context_length = size(&["max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"]);
     let epsilon = ["rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "layer_norm_rms_epsilon"];
-    config.norm_eps = epsilon.iter().find_map(|key| json.get(key)?.as_f64()).unwrap_or(if config.architecture == "llama" { 1e-6 } else { 0.0 }) as f32;
-    match rope(json, &config).and_then(|rope| departures(json, &config).map(|()| rope)) {
-        Ok(rope) => config.rope = rope,
-        Err(why) => {
-            let text = format!("{why}, which has no forward pass here; the model opens weight-only");
-            reporter.notice(None, NoticeKind::Other { text });
-        }
+    config.norm_eps =
+        epsilon.iter().find_map(|key| json.get(key)?.as_f64()).unwrap_or(if Anatomy::of(&config.architecture).is_some() { 1e-6 } else { 0.0 }) as f32;
+    config.anatomy = Anatomy::of(&config.architecture);
+    if let Err(why) = complete(json, kind, &mut config) {
+        reporter.notice(None, NoticeKind::Other { text: format!("{why}, which has no forward pass here; the model opens weight-only") });
+        config.departure = Some(why);
     }
     config
 }
 
-/// `rope_theta` and `rope_scaling` of older configs, `rope_parameters` of newer ones.
-fn rope(json: &Value, config: &ModelConfig) -> Result<Option<Rope>, String> {
-    let parameters = json.get("rope_parameters").filter(|p| p.is_object());
-    let scaling = json.get("rope_scaling").filter(|p| p.is_object()).or(parameters);
-    let number = |from: Option<&Value>, key: &str| from.and_then(|v| v.get(key)).and_then(Value::as_f64).map(|v| v as f32);
-    let theta = number(Some(json), "rope_theta").or(number(parameters, "rope_theta"));
-    if theta.is_none() && scaling.is_none() && config.architecture != "llama" {
-        return Ok(None);
-    }
-    let partial = number(Some(json), "partial_rotary_factor").or(number(parameters, "partial_rotary_factor")).unwrap_or(1.0);
-    let kind = scaling.and_then(|s| s.get("rope_type").or(s.get("type"))).and_then(Value::as_str).unwrap_or("default");
-    let factor = number(scaling, "factor").unwrap_or(1.0);
-    let scaling = match kind {
-        "default" => RopeScaling::None,
-        "linear" if factor > 0.0 => RopeScaling::Linear { factor },
-        "llama3" if factor > 0.0 => RopeScaling::Llama3 {
-            factor,
-            low_freq_factor: number(scaling, "low_freq_factor").unwrap_or(1.0),
-            high_freq_factor: number(scaling, "high_freq_factor").unwrap_or(4.0),
-            original_context: number(scaling, "original_max_position_embeddings").unwrap_or(8192.0),
-        },
-        other => return Err(format!("its rotary scaling is of type {other}")),
-    };
-    let dimensions = (config.head_dim as f32 * partial) as usize;
-    Ok(Some(Rope { theta: theta.unwrap_or(10_000.0), dimensions, layout: RopeLayout::Half, scaling }))
+/// Rotary embedding and pieces of the blocks.
+fn complete(json: &Value, kind: &str, config: &mut ModelConfig) -> Result<(), String> {
+    let mut anatomy = config.anatomy.take();
+    let rotary = anatomy.as_ref().is_some_and(|a| a.positions == Positions::Rotary);
+    let result = ropes(json, rotary, config, anatomy.as_mut()).and_then(|()| match &mut anatomy {
+        Some(anatomy) => anatomy_json::refine(json, kind, config, anatomy),
+        None => Ok(()),
+    });
+    config.anatomy = anatomy;
+    result
 }
 
-/// Ways in which a llama config asks for more than the plain architecture.
-fn departures(json: &Value, config: &ModelConfig) -> Result<(), String> {
-    if config.architecture != "llama" {
+/// `rope_theta` and `rope_scaling` of older configs, `rope_parameters` of newer ones, which may differ by the kind of block.
+fn ropes(json: &Value, rotary: bool, config: &mut ModelConfig, anatomy: Option<&mut Anatomy>) -> Result<(), String> {
+    let parameters = json.get("rope_parameters").filter(|p| p.is_object());
+    let global = parameters.and_then(|p| p.get("full_attention")).or(parameters);
+    let local = parameters.and_then(|p| p.get("sliding_attention"));
+    let old = json.get("rope_scaling").filter(|p| p.is_object());
+    if global.is_none() && old.is_none() && json.get("rope_theta").is_none() && !rotary {
         return Ok(());
     }
-    if ["num_local_experts", "num_experts"].iter().any(|key| json.get(key).and_then(Value::as_u64).unwrap_or(0) > 0) {
-        return Err("it is a mixture of experts".to_owned());
+    let (rope, long) = rope(json, &[old, global, Some(json)], config)?;
+    config.rope = Some(rope);
+    if let Some(anatomy) = anatomy {
+        anatomy.long_rope = long;
+        let theta = json.get("rope_local_base_freq").and_then(Value::as_f64).map(|v| v as f32);
+        if let Some(theta) = theta {
+            anatomy.local_rope = Some(Rope { theta, scaling: RopeScaling::None, ..rope });
+        } else if local.is_some() {
+            anatomy.local_rope = Some(self::rope(json, &[local], config)?.0);
+        }
     }
-    match json.get("hidden_act").and_then(Value::as_str) {
-        None | Some("silu" | "swish") => Ok(()),
-        Some(other) => Err(format!("its feed-forward uses {other}")),
-    }
+    Ok(())
+}
+
+/// A rotary embedding from the first of the places that says each number.
+fn rope(json: &Value, places: &[Option<&Value>], config: &ModelConfig) -> Result<(Rope, Option<LongRope>), String> {
+    let said = |key: &str| places.iter().flatten().find_map(|place| place.get(key).filter(|v| !v.is_null()));
+    let number = |key: &str| said(key).and_then(Value::as_f64).map(|v| v as f32);
+    let kind = said("rope_type").or(said("type")).and_then(Value::as_str).unwrap_or("default");
+    let factor = number("factor");
+    let mut long = None;
+    let scaling = match kind {
+        "default" => RopeScaling::None,
+        "linear" if factor.is_some_and(|f| f > 0.0) => RopeScaling::Linear { factor: factor.unwrap_or(1.0) },
+        "llama3" if factor.is_some_and(|f| f > 0.0) => RopeScaling::Llama3 {
+            factor: factor.unwrap_or(1.0),
+            low_freq_factor: number("low_freq_factor").unwrap_or(1.0),
+            high_freq_factor: number("high_freq_factor").unwrap_or(4.0),
+            original_context: number("original_max_position_embeddings").unwrap_or(8192.0),
+        },
+        "longrope" | "su" => {
+            long = Some(long_rope(json, &said, config).ok_or_else(|| format!("its rotary scaling of type {kind} lacks its factors"))?);
+            RopeScaling::None
+        }
+        other => return Err(format!("its rotary scaling is of type {other}")),
+    };
+    let partial = number("partial_rotary_factor").or(json.get("partial_rotary_factor").and_then(Value::as_f64).map(|v| v as f32)).unwrap_or(1.0);
+    let dimensions = (config.head_dim as f32 * partial) as usize;
+    Ok((Rope { theta: number("rope_theta").unwrap_or(10_000.0), dimensions, layout: RopeLayout::Half, scaling }, long))
+}
+
+/// The factor of the channels is √(1 + ln s / ln c) for a context stretched s times from c, where no other is given.
+fn long_rope<'a>(json: &'a Value, said: &impl Fn(&str) -> Option<&'a Value>, config: &ModelConfig) -> Option<LongRope> {
+    let factors = |key: &str| said(key)?.as_array()?.iter().map(|v| v.as_f64().map(|v| v as f32)).collect::<Option<Vec<f32>>>();
+    let original = said("original_max_position_embeddings").or(json.get("original_max_position_embeddings"))?.as_u64()?;
+    let stretched = said("factor").and_then(Value::as_f64).unwrap_or(config.context_length as f64 / original as f64);
+    let derived = if stretched > 1.0 { (1.0 + stretched.ln() / (original as f64).ln()).sqrt() } else { 1.0 };
+    let attention_factor = said("attention_factor").and_then(Value::as_f64).unwrap_or(derived) as f32;
+    let (short, long) = (factors("short_factor")?, factors("long_factor")?);
+    (attention_factor.is_finite()).then_some(LongRope { original_context: usize::try_from(original).ok()?, attention_factor, short, long })
 }
 
 #[cfg(test)]

@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
             .and_then(|elements| dtype.size_bytes(elements, columns))
             .and_then(|size| usize::try_from(offset).ok().and_then(|start| Some(start..start.checked_add(size)?)));
         match range {
-            Some(range) => Ok(StoredTensor { name, dtype, shape, file: 0, range }),
+            Some(range) => Ok(StoredTensor { name, dtype, shape, transposed: false, file: 0, range }),
             None => Err(self.malformed(format!("{name} of shape {shape:?} is not a whole number of {dtype} blocks, or too large"))),
         }
     }

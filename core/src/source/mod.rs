@@ -11,15 +11,21 @@ mod layout;
 mod safetensors;
 
 mod catalog;
+mod conv1d;
+mod experts;
 mod names;
 mod roles;
 
+mod anatomy;
+mod anatomy_gguf;
+mod anatomy_json;
 mod companions;
 mod config;
 mod config_gguf;
 mod config_json;
 mod metadata;
 mod translate;
+mod translate_anatomy;
 mod translate_tokenizer;
 
 mod fingerprint;
@@ -27,8 +33,11 @@ mod open;
 
 mod tokenizer;
 
+pub use anatomy::{Activation, Anatomy, Experts, LongRope, NormKind, NormPlacement, Positions};
 pub use catalog::{Role, TensorEntry};
 pub use config::{ModelConfig, Rope, RopeLayout, RopeScaling};
+pub(crate) use experts::expert_of;
+pub use experts::expert_stack;
 pub use layout::is_model_path;
 pub use metadata::{MetaValue, Metadata};
 pub use open::{Source, SourceFormat, open};

@@ -1,4 +1,4 @@
-//! Canonical names: what llama.cpp calls the tensors that Hugging Face's llama and BERT families store under other names.
+//! Canonical names: what llama.cpp calls the tensors that Hugging Face's llama, GPT-2 and BERT families store under other names.
 
 /// Modules inside a block of a llama-like decoder.
 const DECODER_BLOCK: &[(&str, &str)] = &[
@@ -7,18 +7,35 @@ const DECODER_BLOCK: &[(&str, &str)] = &[
     ("self_attn.k_proj", "attn_k"),
     ("self_attn.v_proj", "attn_v"),
     ("self_attn.o_proj", "attn_output"),
+    ("self_attn.qkv_proj", "attn_qkv"),
     ("self_attn.q_norm", "attn_q_norm"),
     ("self_attn.k_norm", "attn_k_norm"),
     ("post_attention_layernorm", "ffn_norm"),
     ("mlp.gate_proj", "ffn_gate"),
     ("mlp.up_proj", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
+    ("mlp.gate_up_proj", "ffn_up"),
     ("mlp.gate", "ffn_gate_inp"),
     ("block_sparse_moe.gate", "ffn_gate_inp"),
     ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
     ("mlp.shared_expert.up_proj", "ffn_up_shexp"),
     ("mlp.shared_expert.down_proj", "ffn_down_shexp"),
     ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
+];
+
+/// Modules of one expert, behind its number, and the two places where experts are.
+const EXPERT: &[(&str, &str)] =
+    &[("w1", "ffn_gate"), ("w3", "ffn_up"), ("w2", "ffn_down"), ("gate_proj", "ffn_gate"), ("up_proj", "ffn_up"), ("down_proj", "ffn_down")];
+const EXPERT_PREFIXES: &[&str] = &["block_sparse_moe.experts.", "mlp.experts."];
+
+/// Modules inside a block of GPT-2.
+const GPT2_BLOCK: &[(&str, &str)] = &[
+    ("ln_1", "attn_norm"),
+    ("attn.c_attn", "attn_qkv"),
+    ("attn.c_proj", "attn_output"),
+    ("ln_2", "ffn_norm"),
+    ("mlp.c_fc", "ffn_up"),
+    ("mlp.c_proj", "ffn_down"),
 ];
 
 /// Where sandwich norms are used, the norm after attention is not the one before the feed-forward.
@@ -35,9 +52,14 @@ const ENCODER_BLOCK: &[(&str, &str)] = &[
     ("intermediate.dense", "ffn_up"),
     ("output.dense", "ffn_down"),
     ("output.LayerNorm", "layer_output_norm"),
+    ("attention.attn.q", "attn_q"),
+    ("attention.attn.k", "attn_k"),
+    ("attention.attn.v", "attn_v"),
+    ("attention.attn.o", "attn_output"),
+    ("attention.LayerNorm", "attn_output_norm"),
 ];
 
-/// Modules outside the blocks, of both families.
+/// Modules outside the blocks, of all families. The bias by distance has no name in llama.cpp; this one is after T5's.
 const TOP: &[(&str, &str)] = &[
     ("embed_tokens", "token_embd"),
     ("norm", "output_norm"),
@@ -46,9 +68,13 @@ const TOP: &[(&str, &str)] = &[
     ("embeddings.position_embeddings", "position_embd"),
     ("embeddings.token_type_embeddings", "token_types"),
     ("embeddings.LayerNorm", "token_embd_norm"),
+    ("encoder.relative_attention_bias", "attn_rel_b"),
+    ("wte", "token_embd"),
+    ("wpe", "position_embd"),
+    ("ln_f", "output_norm"),
 ];
 
-const DECODER_PREFIXES: &[&str] = &["model.language_model.", "language_model.model.", "model.", "language_model.", "bert.", ""];
+const DECODER_PREFIXES: &[&str] = &["model.language_model.", "language_model.model.", "model.", "language_model.", "bert.", "mpnet.", "transformer.", ""];
 
 /// Makes canonical names for one source; which names it holds decides between readings of the same name.
 pub(super) struct Canonical {
@@ -71,11 +97,18 @@ impl Canonical {
         }
         let (tables, rest): (&[_], _) = if let Some(rest) = module.strip_prefix("layers.") {
             (if self.sandwich { &[SANDWICH_BLOCK, DECODER_BLOCK] } else { &[DECODER_BLOCK] }, rest)
+        } else if let Some(rest) = module.strip_prefix("h.") {
+            (&[GPT2_BLOCK], rest)
         } else {
             (&[ENCODER_BLOCK], module.strip_prefix("encoder.layer.")?)
         };
         let (block, module) = rest.split_once('.')?;
         let block: usize = block.parse().ok()?;
+        if let Some(rest) = EXPERT_PREFIXES.iter().find_map(|prefix| module.strip_prefix(prefix)) {
+            let (expert, module) = rest.split_once('.')?;
+            let expert: usize = expert.parse().ok()?;
+            return Some(format!("blk.{block}.{}.{expert}.{leaf}", find(EXPERT, module)?));
+        }
         let name = tables.iter().find_map(|table| find(table, module))?;
         Some(format!("blk.{block}.{name}.{leaf}"))
     }
@@ -102,7 +135,14 @@ mod tests {
             ("lm_head.weight", Some("output.weight")),
             ("bert.encoder.layer.2.attention.self.query.weight", Some("blk.2.attn_q.weight")),
             ("embeddings.LayerNorm.bias", Some("token_embd_norm.bias")),
-            ("transformer.h.0.attn.c_attn.weight", None),
+            ("transformer.h.0.attn.c_attn.weight", Some("blk.0.attn_qkv.weight")),
+            ("h.1.mlp.c_proj.bias", Some("blk.1.ffn_down.bias")),
+            ("transformer.h.0.attn.bias", None),
+            ("model.layers.2.self_attn.qkv_proj.weight", Some("blk.2.attn_qkv.weight")),
+            ("model.layers.0.block_sparse_moe.experts.3.w2.weight", Some("blk.0.ffn_down.3.weight")),
+            ("model.layers.4.mlp.experts.11.gate_proj.weight", Some("blk.4.ffn_gate.11.weight")),
+            ("encoder.layer.0.attention.attn.o.weight", Some("blk.0.attn_output.weight")),
+            ("mpnet.encoder.relative_attention_bias.weight", Some("attn_rel_b.weight")),
             ("model.layers.0.self_attn.q_proj.qweight", None),
             ("blk.0.attn_q.weight", None),
         ] {

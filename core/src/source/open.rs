@@ -7,7 +7,7 @@ use super::layout::{self, Layout};
 use super::mapped::MappedFile;
 use super::stored::StoredTensor;
 use super::{Metadata, ModelConfig, TensorEntry, Tokenizer};
-use super::{config_gguf, config_json, gguf, safetensors, translate};
+use super::{config_gguf, config_json, conv1d, gguf, safetensors, translate};
 use crate::error::{Error, Result};
 use crate::report::{NoticeKind, Reporter};
 use crate::tensor::TensorView;
@@ -56,7 +56,7 @@ impl Source {
     pub fn view(&self, index: usize) -> TensorView<'_> {
         let stored = &self.stored[index];
         let bytes = &self.files[stored.file].bytes[stored.range.clone()];
-        TensorView { name: &stored.name, dtype: stored.dtype, shape: &stored.shape, bytes }
+        TensorView { name: &stored.name, dtype: stored.dtype, shape: &stored.shape, transposed: stored.transposed, bytes }
     }
 
     /// The position of a tensor by canonical name.
@@ -161,10 +161,14 @@ fn open_safetensors(path: &Path, files: &[PathBuf], index: &BTreeMap<String, Pat
     config.license = companions.license.clone();
     config.name = config.name.or_else(|| companions.folder_name.clone());
     // A head that the config ties to the embedding is never read by anyone: transformers replaces it at loading.
-    if config_json::ties_head(&companions.config) && parsed.names.iter().any(|name| name.ends_with("embed_tokens.weight")) && parsed.remove("lm_head.weight") {
+    if config_json::ties_head(&companions.config)
+        && parsed.names.iter().any(|name| name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight"))
+        && parsed.remove("lm_head.weight")
+    {
         let text = "left out: config.json ties it to the embedding".to_owned();
         reporter.notice(Some("lm_head.weight"), NoticeKind::Other { text });
     }
+    conv1d::turn_round(&mut parsed.tensors);
     let tensors = parsed.catalog(path, &mut config)?;
     let metadata = translate::metadata(&config, &companions, reporter);
     Ok(parsed.source(path, SourceFormat::Safetensors, config, metadata, tensors, companions, reporter))

@@ -31,6 +31,8 @@ fn role(parts: &[&str]) -> Role {
     let is_leaf = |word: &str| matches!(word, "weight" | "gamma" | "qweight" | "qzeros" | "scales" | "g_idx" | "weight_packed" | "weight_scale");
     // `in_proj_weight` has no dot; `wte.weight` does; a parameter without either is its own module.
     let upper = if is_leaf(leaf) { parts.len().saturating_sub(1) } else { parts.len() };
+    // An expert that is kept apart: `ffn_up.3.weight`.
+    let upper = if upper >= 2 && parts[upper - 2].starts_with("ffn_") && digits(parts[upper - 1]) { upper - 1 } else { upper };
     let module = parts[..upper].last().map_or("", |m| m.trim_end_matches("_weight"));
     let parent = if upper >= 2 { parts[upper - 2] } else { "" };
     let inside = |word: &str| parts[..upper].iter().any(|part| part.contains(word));
@@ -82,7 +84,11 @@ fn role(parts: &[&str]) -> Role {
 
 /// `ln1`, `bn12`.
 fn numbered(module: &str, stem: &str) -> bool {
-    module.strip_prefix(stem).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+    module.strip_prefix(stem).is_some_and(digits)
+}
+
+fn digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// vLLM and others multiply by q, k and v at once, and by gate and up at once; such tensors must share a format.
@@ -97,10 +103,16 @@ fn fused(name: &str, role: Role) -> Option<String> {
     if let Some(at) = module.find(".experts.") {
         return Some(module[..at + ".experts".len()].to_owned());
     }
+    let (parent, last) = module.rsplit_once('.')?;
+    if digits(last)
+        && let Some((block, part)) = parent.rsplit_once('.')
+        && part.starts_with("ffn_")
+    {
+        return Some(format!("{block}.experts"));
+    }
     if group.is_empty() {
         return None;
     }
-    let (parent, last) = module.rsplit_once('.')?;
     // Latent attention splits q and k in ways of its own; `ffn_gate_exps` and `ffn_gate` are two groups.
     let suffix = last.rsplit_once('_').map(|(_, s)| s).filter(|s| matches!(*s, "exps" | "shexp"));
     if matches!(last, "attn_q_a" | "attn_q_b" | "attn_kv_a_mqa" | "attn_kv_b" | "attn_k_b" | "attn_v_b" | "q_a_proj" | "q_b_proj") || last.starts_with("kv_") {
@@ -145,6 +157,8 @@ mod tests {
             ("gpt_neox.layers.5.mlp.dense_4h_to_h.weight", Role::Down, Some(5)),
             ("model.layers.1.mlp.gate.weight", Role::Router, Some(1)),
             ("model.layers.1.mlp.experts.3.up_proj.weight", Role::Up, Some(1)),
+            ("blk.1.ffn_down.3.weight", Role::Down, Some(1)),
+            ("blk.1.ffn_gate.12.weight", Role::Gate, Some(1)),
             ("some.thing.else", Role::Other, None),
         ] {
             let place = classify(name, 2);
@@ -159,6 +173,8 @@ mod tests {
         assert_eq!(key("blk.0.attn_q.weight"), key("blk.0.attn_v.weight"));
         assert_eq!(key("blk.0.ffn_gate.weight").as_deref(), Some("blk.0.gate_up"));
         assert_eq!(key("blk.0.ffn_up_exps.weight").as_deref(), Some("blk.0.gate_up_exps"));
+        assert_eq!(key("blk.0.ffn_up.3.weight"), key("blk.0.ffn_down.0.weight"));
+        assert_eq!(key("blk.0.ffn_up.3.weight").as_deref(), Some("blk.0.experts"));
         assert_eq!(key("blk.0.attn_output.weight"), None);
         assert_eq!(key("model.layers.0.mlp.experts.3.down_proj.weight").as_deref(), Some("model.layers.0.mlp.experts"));
         assert_eq!(key("decoder.layers.0.encoder_attn.q_proj.weight").as_deref(), Some("decoder.layers.0.encoder_attn.qkv"));

@@ -35,7 +35,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8], reporter: &Reporter) -> Result<He
                 (DType::U8, vec![range.len()])
             }
         };
-        tensors.push(StoredTensor { name, dtype, shape, file: 0, range });
+        tensors.push(StoredTensor { name, dtype, shape, transposed: false, file: 0, range });
     }
     Ok(Header { tensors, length })
 }

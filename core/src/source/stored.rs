@@ -10,6 +10,8 @@ pub(super) struct StoredTensor {
     pub dtype: DType,
     /// Outermost first.
     pub shape: Vec<usize>,
+    /// The bytes lie column after column.
+    pub transposed: bool,
     /// Which of the source's files.
     pub file: usize,
     /// Bytes within that file.

@@ -3,7 +3,7 @@
 //! Absent on purpose: keys about how the file was quantized (`general.file_type`, …), which only its writer knows.
 
 use super::companions::Companions;
-use super::{MetaValue, Metadata, ModelConfig, RopeScaling, config_json, translate_tokenizer};
+use super::{MetaValue, Metadata, ModelConfig, NormKind, RopeScaling, config_json, translate_anatomy, translate_tokenizer};
 use crate::report::Reporter;
 
 /// All keys, in the order llama.cpp's converter writes them.
@@ -36,8 +36,9 @@ pub(super) fn metadata(config: &ModelConfig, companions: &Companions, reporter: 
     size("rope.dimension_count", config.rope.map_or(0, |rope| rope.dimensions));
     let mut number = |key: &str, value: f32| metadata.insert(format!("{architecture}.{key}"), MetaValue::F32(value));
     if config.norm_eps > 0.0 {
-        // config.json of the RMSNorm families says so in the key's own name.
-        let rms = config_json::text_part(&companions.config).get("rms_norm_eps").is_some() || architecture == "llama";
+        // Of unknown architectures, the key's own name in config.json tells.
+        let said = || config_json::text_part(&companions.config).get("rms_norm_eps").is_some();
+        let rms = config.anatomy.as_ref().map_or_else(said, |anatomy| anatomy.norm == NormKind::Rms);
         number(if rms { "attention.layer_norm_rms_epsilon" } else { "attention.layer_norm_epsilon" }, config.norm_eps);
     }
     if let Some(rope) = config.rope {
@@ -47,6 +48,9 @@ pub(super) fn metadata(config: &ModelConfig, companions: &Companions, reporter: 
             number("rope.scaling.factor", factor);
             metadata.insert(format!("{architecture}.rope.scaling.type"), MetaValue::String("linear".into()));
         }
+    }
+    if let Some(anatomy) = &config.anatomy {
+        translate_anatomy::insert(&mut metadata, config, anatomy);
     }
     translate_tokenizer::insert(&mut metadata, config, companions, reporter);
     metadata

@@ -70,6 +70,12 @@ fn of_blocks(view: &TensorView<'_>, block_values: usize, backend: &dyn Backend, 
         for first in (0..rows).step_by(block_rows) {
             cx.checkpoint()?;
             let count = block_rows.min(rows - first);
+            if view.transposed {
+                let mut values = vec![0.0; count * columns];
+                view.rows_into(first, &mut values)?;
+                with(&values)?;
+                continue;
+            }
             let bytes = &view.bytes[first * row_bytes..(first + count) * row_bytes];
             with(&TensorView { shape: &[count, columns], bytes, ..*view }.to_f32()?)?;
         }
@@ -90,7 +96,7 @@ mod tests {
     #[test]
     fn a_tensor_read_in_blocks_has_the_statistics_of_the_whole() {
         let bytes: Vec<u8> = (0..1000u32).flat_map(|i| (((i * 7919) % 613) as f32 - 300.0).to_le_bytes()).collect();
-        let view = TensorView { name: "w", dtype: DType::F32, shape: &[50, 20], bytes: &bytes };
+        let view = TensorView { name: "w", dtype: DType::F32, shape: &[50, 20], transposed: false, bytes: &bytes };
         let cx = JobContext::silent();
         let whole = of_blocks(&view, 1000, &Cpu::default(), &cx).expect("whole");
         let blocks = of_blocks(&view, 7 * 20, &Cpu::default(), &cx).expect("blocks");
@@ -101,7 +107,7 @@ mod tests {
     #[test]
     fn a_cancelled_survey_of_blocks_stops() {
         let bytes = vec![0u8; 4000];
-        let view = TensorView { name: "w", dtype: DType::F32, shape: &[50, 20], bytes: &bytes };
+        let view = TensorView { name: "w", dtype: DType::F32, shape: &[50, 20], transposed: false, bytes: &bytes };
         let cx = JobContext::silent();
         cx.cancel.cancel();
         assert!(matches!(of_blocks(&view, 20, &Cpu::default(), &cx), Err(Error::Cancelled)));

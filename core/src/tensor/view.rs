@@ -14,6 +14,8 @@ pub struct TensorView<'a> {
     pub dtype: DType,
     /// Dimensions, outermost first.
     pub shape: &'a [usize],
+    /// The bytes lie column after column instead (two dimensions, no blocks).
+    pub transposed: bool,
     /// The stored bytes, exactly `dtype.size_bytes(..)` of them.
     pub bytes: &'a [u8],
 }
@@ -39,6 +41,11 @@ impl TensorView<'_> {
     /// # Errors
     /// `Unsupported` for a type that has no reading as numbers.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
+        if self.transposed {
+            let mut values = vec![0.0; self.elements()];
+            self.rows_into(0, &mut values)?;
+            return Ok(values);
+        }
         let mut values = vec![0.0f32; self.elements()];
         let columns = self.columns().max(1);
         let row_bytes = self.dtype.size_bytes(columns, columns).ok_or_else(|| Error::Mismatch {
@@ -61,14 +68,37 @@ impl TensorView<'_> {
     /// As [`Self::to_f32`], and `Mismatch` when the rows are out of range.
     pub fn rows_into(&self, first: usize, out: &mut [f32]) -> Result<()> {
         let columns = self.columns().max(1);
-        let row_bytes = self.dtype.size_bytes(columns, columns).unwrap_or(0);
         let count = out.len() / columns;
+        if self.transposed {
+            return self.gather(first, count, out);
+        }
+        let row_bytes = self.dtype.size_bytes(columns, columns).unwrap_or(0);
         let bytes = self.bytes.get(first * row_bytes..(first + count) * row_bytes).ok_or_else(|| Error::Mismatch {
             operation: "read rows",
             expected: format!("rows below {}", self.rows()),
             got: format!("{first}..{}", first + count),
         })?;
         decode(self.dtype, bytes, out)
+    }
+
+    /// Rows of a transposed tensor: a piece of every stored one.
+    fn gather(&self, first: usize, count: usize, out: &mut [f32]) -> Result<()> {
+        let (rows, columns) = (self.rows(), self.columns());
+        let size = self.dtype.size_bytes(1, 1).unwrap_or(0);
+        let mut piece = vec![0.0; count];
+        for column in 0..columns {
+            let from = (column * rows + first) * size;
+            let bytes = self.bytes.get(from..from + count * size).filter(|_| first + count <= rows).ok_or_else(|| Error::Mismatch {
+                operation: "read rows",
+                expected: format!("rows below {rows}"),
+                got: format!("{first}..{}", first + count),
+            })?;
+            decode(self.dtype, bytes, &mut piece)?;
+            for (row, value) in piece.iter().enumerate() {
+                out[row * columns + column] = *value;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -96,4 +126,21 @@ fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
         DType::Ggml(t) => t.decode(bytes, out),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transposed_view_reads_the_rows_of_the_columns() {
+        // Stored as 2 × 3, seen as 3 × 2.
+        let bytes: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let view = TensorView { name: "w", dtype: DType::F32, shape: &[3, 2], transposed: true, bytes: &bytes };
+        assert_eq!(view.to_f32().unwrap(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        let mut row = [0.0; 2];
+        view.rows_into(1, &mut row).unwrap();
+        assert_eq!(row, [2.0, 5.0]);
+        assert!(view.rows_into(3, &mut row).is_err(), "there is no fourth row");
+    }
 }

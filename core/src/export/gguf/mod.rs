@@ -15,16 +15,16 @@ use crate::error::{Error, Result};
 use crate::job::{Artifact, JobContext};
 use crate::recipe::Recipe;
 use crate::report::NoticeKind;
-use crate::source::{Source, SourceFormat};
+use crate::source::{Source, SourceFormat, TensorEntry, expert_of};
 use std::path::Path;
 
 /// Longest tensor name (GGML_MAX_NAME with its terminator) and most dimensions (GGML_MAX_DIMS) that llama.cpp loads.
 const NAME_BYTES: usize = 63;
 const DIMENSIONS: usize = 4;
 
-/// Architectures whose safetensors are converted. Others need changes of their own to the weights (gemma's norms, phi's factors), and a
-/// file that loads and computes something else is worse than none.
-const CONVERTED: [&str; 1] = ["llama"];
+/// Architectures whose safetensors are converted. Others need changes of their own to the weights, or tokenizers that are not translated,
+/// and a file that loads and computes something else is worse than none.
+const CONVERTED: [&str; 10] = ["llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3", "phi3", "gpt2"];
 
 /// Writes GGUF.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +47,13 @@ impl Writer for GgufWriter {
             let why = format!("llama.cpp cannot load {architecture} written from safetensors; export as safetensors");
             return Err(Error::unsupported("GGUF of this model", why));
         }
+        if source.format == SourceFormat::Safetensors {
+            source.config.said_by_gguf().map_err(|why| Error::unsupported("GGUF of this model", why))?;
+        }
         for entry in &source.tensors {
-            let why = if entry.name.len() > NAME_BYTES {
+            let why = if let Some(why) = layout::stack_of(source, &entry.name).and_then(|(stack, _)| unlike(source, recipe, &stack, entry)) {
+                why
+            } else if entry.name.len() > NAME_BYTES {
                 format!("the name {} has more than {NAME_BYTES} bytes", entry.name)
             } else if entry.shape.len() > DIMENSIONS {
                 format!("{} has {} dimensions, llama.cpp takes {DIMENSIONS}", entry.name, entry.shape.len())
@@ -80,6 +85,12 @@ impl Writer for GgufWriter {
             let text = "the file has no tokenizer, because none was found beside the model; llama.cpp will not load it".to_owned();
             cx.reporter.notice(None, NoticeKind::Other { text });
         }
+        if let Some(window) = source.config.anatomy.as_ref().and_then(|a| a.window)
+            && !source.config.architecture.starts_with("gemma")
+        {
+            let text = format!("llama.cpp gives this architecture no window of {window} tokens; texts longer than that are computed otherwise");
+            cx.reporter.notice(None, NoticeKind::Other { text });
+        }
         let tensors = outgoing(source, artifact);
         let container = layout::container(source, &tensors, Some(&artifact.recipe.hash()));
         let command = format!("llama-cli -m {}", quoted(path));
@@ -96,7 +107,8 @@ pub(super) fn outgoing<'a>(source: &'a Source, artifact: &'a Artifact) -> Vec<Ou
 /// tensors that are not quantizable, padded. Add [`padded`] bytes of each quantizable tensor for the whole file.
 pub fn fixed_bytes(source: &Source) -> u64 {
     let tensors = layout::layout(source, |_| None);
-    let quantizable = |name: &str| source.find(name).is_some_and(|i| source.tensors[i].quantizable());
+    let first_of = |name: &str| source.find(name).or_else(|| layout::experts_of(source, name).first().copied());
+    let quantizable = |name: &str| first_of(name).is_some_and(|i| source.tensors[i].quantizable());
     let kept: u64 = tensors.iter().filter(|t| !quantizable(&t.name)).map(|t| padded(t.bytes)).sum();
     layout::container(source, &tensors, None).header_bytes() + kept
 }
@@ -105,4 +117,24 @@ pub fn fixed_bytes(source: &Source) -> u64 {
 fn stored_as(source: &Source, recipe: &Recipe, name: &str) -> Option<crate::codec::Format> {
     let format = recipe.tensors.get(name)?;
     Some(format.for_columns(source.tensors[source.find(name)?].columns()))
+}
+
+/// In which way an expert does not fit into its stack: all must be there, alike, and have one format.
+fn unlike(source: &Source, recipe: &Recipe, stack: &str, entry: &TensorEntry) -> Option<String> {
+    let (_, expert) = layout::stack_of(source, &entry.name)?;
+    let Some(first) = expert_of(stack, 0).and_then(|name| source.find(&name)).map(|index| &source.tensors[index]) else {
+        return Some(format!("the first expert of {stack} is missing"));
+    };
+    if expert == 0 {
+        let (found, expected) = (layout::experts_of(source, stack).len(), source.config.anatomy.as_ref().and_then(|a| a.experts).map_or(0, |e| e.count));
+        if found != expected {
+            return Some(format!("{stack} has {found} experts in a row, not {expected}"));
+        }
+    }
+    if (&first.shape, first.dtype) != (&entry.shape, entry.dtype) {
+        return Some(format!("{} and {} of one stack have other shapes or types", first.name, entry.name));
+    }
+    let format = |name: &str| recipe.tensors.get(name).map_or_else(|| "unquantized".to_owned(), ToString::to_string);
+    let (one, other) = (format(&first.name), format(&entry.name));
+    (one != other).then(|| format!("experts are one tensor in GGUF and must share a format; {} is {one}, {} is {other}", first.name, entry.name))
 }

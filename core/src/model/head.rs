@@ -1,0 +1,44 @@
+//! From final hidden states to logits.
+
+use super::activation::soft_cap;
+use super::linear::times_transposed;
+use super::values::{tensor_from, with_values};
+use crate::error::{Error, Result};
+use candle_core::Tensor;
+
+/// The loaded head.
+#[derive(Clone, Debug)]
+pub struct Head {
+    pub(super) weight: Tensor,
+    /// Logits go through cap·tanh(logit / cap).
+    pub(super) soft_cap: Option<f32>,
+}
+
+impl Head {
+    /// Tokens of the vocabulary.
+    pub fn vocab(&self) -> usize {
+        self.weight.dims().first().copied().unwrap_or(0)
+    }
+}
+
+/// Logits (tokens × vocab) of some hidden states.
+///
+/// # Errors
+/// `Mismatch` when the widths differ, `Candle`.
+pub fn logits_of(hidden: &Tensor, head: &Head) -> Result<Tensor> {
+    let ((tokens, width), (vocab, inner)) = (hidden.dims2()?, head.weight.dims2()?);
+    if width != inner {
+        return Err(Error::Mismatch { operation: "logits", expected: format!("{inner} channels"), got: width.to_string() });
+    }
+    let logits = with_values(hidden, |x| with_values(&head.weight, |w| Ok(logits(x, w, width, head.soft_cap))))?;
+    tensor_from(logits, tokens, vocab)
+}
+
+/// As [`logits_of`], of slices.
+pub(super) fn logits(hidden: &[f32], weight: &[f32], width: usize, cap: Option<f32>) -> Vec<f32> {
+    let mut logits = times_transposed(hidden, weight, width);
+    if let Some(cap) = cap {
+        soft_cap(&mut logits, 1.0, cap);
+    }
+    logits
+}
