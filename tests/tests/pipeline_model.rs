@@ -20,7 +20,7 @@ fn smollm2() -> Source {
 fn perplexity_of_smollm2_on_wikitext_is_llama_cpps_within_half_a_percent() {
     let source = smollm2();
     let text = read_texts(&[model("wikitext/test.raw")]).expect("WikiText-2");
-    let options = CompareOptions { chunks: 16, context: 512 };
+    let options = CompareOptions { chunks: 16, context: 512, ..CompareOptions::default() };
     let tokenizer = source.tokenizer().expect("a tokenizer");
     let (ppl, error) = perplexity(&source, &tokenizer, &text, options, &JobContext::silent()).expect("it runs");
     assert!((ppl / LLAMA_CPP_PERPLEXITY - 1.0).abs() < 0.005, "{ppl} ± {error} against {LLAMA_CPP_PERPLEXITY}");

@@ -1,5 +1,6 @@
 //! One transformer block of the llama family: RMSNorm, attention, RMSNorm, SwiGLU, each added to the residual stream.
 
+use super::Arithmetic;
 use super::attention::{Heads, Span, causal_attention};
 use super::forward::Taps;
 use super::linear::{Linear, load_shaped};
@@ -31,6 +32,8 @@ pub struct Block {
     up: Linear,
     down: Linear,
     names: InputNames,
+    /// How keys and values are kept.
+    cache: Arithmetic,
 }
 
 /// The linears that share an input, for the taps.
@@ -61,6 +64,7 @@ impl Block {
             rotary,
             heads,
             eps: config.norm_eps,
+            cache: weights.cache_arithmetic(),
             hidden_size: hidden,
             attention_norm: load_shaped(weights, &weight("attn_norm"), &[hidden])?,
             feed_forward_norm: load_shaped(weights, &weight("ffn_norm"), &[hidden])?,
@@ -136,10 +140,12 @@ impl Block {
 
     fn run(&self, mut x: Vec<f32>, spans: &[Span], cache: Option<&mut KeyValueCache>, mut taps: Option<&mut dyn Taps>) -> Result<Vec<f32>> {
         let normed = rms_norm(&x, &self.attention_norm, self.eps);
-        let (mut q, mut k, v) = shown(normed, self.hidden_size, &self.names.query_key_value, reborrow(&mut taps), |input| {
+        let (mut q, mut k, mut v) = shown(normed, self.hidden_size, &self.names.query_key_value, reborrow(&mut taps), |input| {
             (self.query.apply(input), self.key.apply(input), self.value.apply(input))
         })?;
         self.turn(&mut q, &mut k, spans);
+        self.cache.round(&mut k, self.heads.key_value * self.heads.dim);
+        self.cache.round(&mut v, self.heads.key_value * self.heads.dim);
         let attended = match cache {
             None => causal_attention(&q, &k, &v, self.heads, spans),
             Some(cache) => {

@@ -1,8 +1,8 @@
 //! The forward pass over many sequences, block by block: each block's weights are loaded once and dropped.
 
-use super::Weights;
+use super::{Arithmetic, Weights};
 use super::block::{Block, batches, reborrow};
-use super::linear::{load_shaped, times_transposed};
+use super::linear::{load_shaped, multiply};
 use super::rope::Rotary;
 use super::values::{tensor_from, with_values};
 use super::vector::rms_norm;
@@ -185,10 +185,18 @@ pub(super) fn embed_with(table: &[f32], hidden: usize, tokens: &[u32]) -> Result
 /// # Errors
 /// `Mismatch` when the widths differ, `Candle`.
 pub fn logits_of(hidden: &Tensor, head: &Tensor) -> Result<Tensor> {
+    logits_as(hidden, head, Arithmetic::F32)
+}
+
+/// As [`logits_of`], as a runtime of this arithmetic computes them.
+///
+/// # Errors
+/// As [`logits_of`].
+pub(crate) fn logits_as(hidden: &Tensor, head: &Tensor, arithmetic: Arithmetic) -> Result<Tensor> {
     let ((tokens, width), (vocab, inner)) = (hidden.dims2()?, head.dims2()?);
     if width != inner {
         return Err(Error::Mismatch { operation: "logits", expected: format!("{inner} channels"), got: width.to_string() });
     }
-    let logits = with_values(hidden, |x| with_values(head, |w| Ok(times_transposed(x, w, width))))?;
+    let logits = with_values(hidden, |x| with_values(head, |w| Ok(multiply(x, w, width, arithmetic))))?;
     tensor_from(logits, tokens, vocab)
 }

@@ -5,6 +5,7 @@
 //! the same order whatever the thread count; a tensor that is missing or has another shape is an error that names it.
 //! Absent on purpose: mixture of experts, sliding windows and every architecture but llama.
 
+mod arithmetic;
 mod attention;
 mod block;
 mod forward;
@@ -20,7 +21,9 @@ mod naive;
 #[cfg(test)]
 pub(crate) mod random;
 
+pub use arithmetic::Arithmetic;
 pub use block::{Block, KeyValueCache};
+pub(crate) use forward::logits_as;
 pub use forward::{Taps, Transformer, logits_of};
 pub use generate::{GenerateOptions, Generator, generate};
 #[cfg(test)]
