@@ -98,9 +98,15 @@ pub struct CalibrateArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArg,
-    /// Text files, UTF-8
+    /// Text files: UTF-8, or JSON lines with the field "text"
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub text: Vec<PathBuf>,
+    /// Shares of the texts, one each, for example 3,1 (default: one text after the other until there are enough tokens)
+    #[arg(long, value_delimiter = ',', value_name = "WEIGHT")]
+    pub weights: Vec<f64>,
+    /// Earlier calibrations of this model to add
+    #[arg(long, num_args = 1.., value_name = "CALIB")]
+    pub merge: Vec<PathBuf>,
     /// Tokens to run
     #[arg(long, default_value_t = 32_768)]
     pub tokens: usize,

@@ -86,11 +86,7 @@ fn only_base(session: &Session, args: &CompareArgs, source: &Source, text: &str,
     let summary = serde_json::json!({ "base": path, "header": base.header(), "record_bytes_mean": mean, "record_bytes_largest": largest });
     print::result(session.global.json, &summary, || {
         let full = base.vocab() * 2;
-        format!(
-            "{} positions in {}: {mean:.0} bytes each ({largest} at most; all logits in 16 bits would be {full})",
-            base.header().records,
-            path.display()
-        )
+        format!("{} positions in {}: {mean:.0} bytes each ({largest} at most; all logits in 16 bits would be {full})", base.header().records, path.display())
     })
 }
 

@@ -5,12 +5,17 @@
 
 mod calibration;
 mod collect;
+mod coverage;
 mod file;
 mod imatrix;
+mod merge;
+mod mix;
 mod split;
 mod text;
 
-pub use calibration::{Calibration, CalibrationOptions, InputStatistics, calibrate};
+pub use calibration::{Calibration, CalibrationOptions, InputStatistics, PEAKS, Peak, calibrate, calibrate_sequences};
+pub use coverage::Coverage;
 pub use imatrix::{read_imatrix, write_imatrix};
+pub use mix::mixed_sequences;
 pub use split::{TextSplit, text_hash};
-pub use text::{read_texts, sequences};
+pub use text::{read_text, read_texts, sequences};

@@ -152,14 +152,7 @@ fn token_comparison(token: u32, kl: f64, before: &Score, after: &Score) -> Token
 ///
 /// # Errors
 /// As [`compare`].
-pub fn make_base(
-    weights: &dyn Weights,
-    tokenizer: &Tokenizer,
-    text: &str,
-    options: CompareOptions,
-    model: &str,
-    cx: &JobContext,
-) -> Result<CompactBase> {
+pub fn make_base(weights: &dyn Weights, tokenizer: &Tokenizer, text: &str, options: CompareOptions, model: &str, cx: &JobContext) -> Result<CompactBase> {
     let chunks = chunks(weights, tokenizer, text, options, cx)?;
     let mut base = BaseBuilder::new(model, options, &chunks);
     single(weights, &chunks, options.runtime, cx, |_, scored| base.add(scored))?;

@@ -1,11 +1,11 @@
 //! The forward pass over many sequences, block by block: each block's weights are loaded once and dropped.
 
-use super::{Arithmetic, Weights};
 use super::block::{Block, batches, reborrow};
 use super::linear::{load_shaped, multiply};
 use super::rope::Rotary;
 use super::values::{tensor_from, with_values};
 use super::vector::rms_norm;
+use super::{Arithmetic, Weights};
 use crate::error::{Error, Result};
 use crate::job::JobContext;
 use candle_core::Tensor;
