@@ -5,7 +5,7 @@ use super::print;
 use super::session::Session;
 use halftone_core::Error;
 use halftone_core::allocate::Target;
-use halftone_core::calibrate::read_texts;
+use halftone_core::calibrate::{HoldOutText, read_texts};
 use halftone_core::eval::base::CompactBase;
 use halftone_core::eval::{CompareOptions, Comparison, Quantized, Runtime, compare, compare_saving_base, compare_with_base, make_base};
 use halftone_core::job::Artifact;
@@ -28,7 +28,7 @@ pub fn run(session: &Session, args: &CompareArgs) -> anyhow::Result<()> {
         return Err(Error::Input("name the original (or --demo, or --base) and what was made of it".to_owned()).into());
     }
     let source = session.open(&ModelArg { model, demo: args.demo })?;
-    let text = read_texts(&args.text)?;
+    let text = HoldOutText::new(read_texts(&args.text)?);
     match (names.as_slice(), &args.save_base) {
         ([other], _) => two(session, args, &source, Path::new(other), &text),
         ([], Some(path)) => only_base(session, args, &source, &text, path),
@@ -36,20 +36,12 @@ pub fn run(session: &Session, args: &CompareArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Whose arithmetic a target runs in: the one that users of the file will have, unless they ask otherwise.
-pub fn runtime_of(target: Option<Target>) -> Runtime {
-    match target {
-        Some(Target::Vllm) => Runtime::Exact,
-        Some(Target::LlamaCpp) | None => Runtime::LlamaCpp,
-    }
-}
-
 fn options(args: &CompareArgs, target: Option<Target>) -> CompareOptions {
-    let runtime = args.runtime.unwrap_or_else(|| runtime_of(target));
+    let runtime = args.runtime.or(target.map(Runtime::from)).unwrap_or_default();
     CompareOptions { chunks: args.chunks, context: args.context, runtime, noise_floor: args.noise_floor }
 }
 
-fn two(session: &Session, args: &CompareArgs, source: &Source, other: &Path, text: &str) -> anyhow::Result<()> {
+fn two(session: &Session, args: &CompareArgs, source: &Source, other: &Path, text: &HoldOutText) -> anyhow::Result<()> {
     let (opened, artifact) = open_after(session, other)?;
     let options = options(args, artifact.as_ref().map(|a| a.recipe.target));
     let quantized = artifact.as_ref().map(|artifact| Quantized { source, artifact });
@@ -78,7 +70,7 @@ fn open_after(session: &Session, path: &Path) -> anyhow::Result<(Option<Source>,
     Ok((Some(session.open_path(path)?), None))
 }
 
-fn only_base(session: &Session, args: &CompareArgs, source: &Source, text: &str, path: &Path) -> anyhow::Result<()> {
+fn only_base(session: &Session, args: &CompareArgs, source: &Source, text: &HoldOutText, path: &Path) -> anyhow::Result<()> {
     let base = make_base(source, &*source.tokenizer()?, text, options(args, None), &source.fingerprint, &session.cx)?;
     base.save(path)?;
     session.pause_progress();

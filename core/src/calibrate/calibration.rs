@@ -1,7 +1,7 @@
 //! What a model does to its activations on a text: sums that can be merged.
 
 use super::collect::Collector;
-use super::{sequences, text_hash};
+use super::{CalibrationText, sequences, text_hash};
 use crate::error::{Error, Result};
 use crate::job::{JobContext, Stage};
 use crate::model::{Transformer, Weights};
@@ -124,20 +124,20 @@ impl Calibration {
 ///
 /// # Errors
 /// `Unsupported` for an architecture without forward, `Input` for too little text, `Cancelled`.
-pub fn calibrate(source: &Source, text: &str, options: &CalibrationOptions, cx: &JobContext) -> Result<Calibration> {
+pub fn calibrate(source: &Source, text: &CalibrationText, options: &CalibrationOptions, cx: &JobContext) -> Result<Calibration> {
     let length = options.sequence_length;
     let count = options.tokens.checked_div(length).unwrap_or(0);
     if count == 0 {
         return Err(Error::Input(format!("{} tokens are not one sequence of {length}", options.tokens)));
     }
     cx.progress(Stage::Tokenize, 0, 1);
-    let sequences = sequences(&*source.tokenizer()?, text, length, Some(count))?;
+    let sequences = sequences(&*source.tokenizer()?, text.as_str(), length, Some(count))?;
     cx.progress(Stage::Tokenize, 1, 1);
     if sequences.len() < count {
         let text = format!("the text has only {} of the {} tokens to calibrate with", sequences.len() * length, count * length);
         cx.reporter.notice(None, NoticeKind::Other { text });
     }
-    calibrate_sequences(source, &sequences, text_hash(text), options, cx)
+    calibrate_sequences(source, &sequences, text_hash(text.as_str()), options, cx)
 }
 
 /// As [`calibrate`], of text that is already cut into sequences; `text` is its hash.

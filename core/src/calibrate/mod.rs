@@ -17,5 +17,7 @@ pub use calibration::{Calibration, CalibrationOptions, InputStatistics, PEAKS, P
 pub use coverage::Coverage;
 pub use imatrix::{read_imatrix, write_imatrix};
 pub use mix::mixed_sequences;
-pub use split::{TextSplit, text_hash};
+pub use split::{
+    Calibration as ForCalibration, CalibrationText, HoldOut as ForHoldOut, HoldOutText, Search as ForSearch, SearchText, TextFor, TextSplit, text_hash,
+};
 pub use text::{read_text, read_texts, sequences};

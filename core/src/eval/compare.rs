@@ -10,7 +10,7 @@ use super::runtime::{Running, Runtime};
 use super::score::{Score, Scored, scored};
 use super::stream::{check_finite, stream_error};
 use super::worst::worst;
-use crate::calibrate::sequences;
+use crate::calibrate::{HoldOutText, sequences};
 use crate::error::{Error, Result};
 use crate::job::{JobContext, Stage};
 use crate::model::{Transformer, Weights};
@@ -44,7 +44,14 @@ impl Default for CompareOptions {
 /// # Errors
 /// `Unsupported` without a forward pass, `Input` for too little text, NaN in a stream or a tokenizer of another model, `Mismatch` for models
 /// of different sizes, `Cancelled`.
-pub fn compare(before: &dyn Weights, after: &dyn Weights, tokenizer: &Tokenizer, text: &str, options: CompareOptions, cx: &JobContext) -> Result<Comparison> {
+pub fn compare(
+    before: &dyn Weights,
+    after: &dyn Weights,
+    tokenizer: &Tokenizer,
+    text: &HoldOutText,
+    options: CompareOptions,
+    cx: &JobContext,
+) -> Result<Comparison> {
     Ok(run(before, after, tokenizer, text, options, None, cx)?.0)
 }
 
@@ -56,7 +63,7 @@ pub fn compare_saving_base(
     before: &dyn Weights,
     after: &dyn Weights,
     tokenizer: &Tokenizer,
-    text: &str,
+    text: &HoldOutText,
     options: CompareOptions,
     model: &str,
     cx: &JobContext,
@@ -70,7 +77,7 @@ fn run(
     before: &dyn Weights,
     after: &dyn Weights,
     tokenizer: &Tokenizer,
-    text: &str,
+    text: &HoldOutText,
     options: CompareOptions,
     model: Option<&str>,
     cx: &JobContext,
@@ -152,7 +159,14 @@ fn token_comparison(token: u32, kl: f64, before: &Score, after: &Score) -> Token
 ///
 /// # Errors
 /// As [`compare`].
-pub fn make_base(weights: &dyn Weights, tokenizer: &Tokenizer, text: &str, options: CompareOptions, model: &str, cx: &JobContext) -> Result<CompactBase> {
+pub fn make_base(
+    weights: &dyn Weights,
+    tokenizer: &Tokenizer,
+    text: &HoldOutText,
+    options: CompareOptions,
+    model: &str,
+    cx: &JobContext,
+) -> Result<CompactBase> {
     let chunks = chunks(weights, tokenizer, text, options, cx)?;
     let mut base = BaseBuilder::new(model, options, &chunks);
     single(weights, &chunks, options.runtime, cx, |_, scored| base.add(scored))?;
@@ -193,7 +207,7 @@ pub fn compare_with_base(base: &CompactBase, after: &dyn Weights, tokenizer: &To
 ///
 /// # Errors
 /// As [`compare`].
-pub fn perplexity(model: &dyn Weights, tokenizer: &Tokenizer, text: &str, options: CompareOptions, cx: &JobContext) -> Result<(f64, f64)> {
+pub fn perplexity(model: &dyn Weights, tokenizer: &Tokenizer, text: &HoldOutText, options: CompareOptions, cx: &JobContext) -> Result<(f64, f64)> {
     let chunks = chunks(model, tokenizer, text, options, cx)?;
     let mut nll = Vec::new();
     single(model, &chunks, options.runtime, cx, |_, scored| {
@@ -226,13 +240,13 @@ fn single(weights: &dyn Weights, chunks: &[Vec<u32>], runtime: Runtime, cx: &Job
     Ok(())
 }
 
-fn chunks(model: &dyn Weights, tokenizer: &Tokenizer, text: &str, options: CompareOptions, cx: &JobContext) -> Result<Vec<Vec<u32>>> {
+fn chunks(model: &dyn Weights, tokenizer: &Tokenizer, text: &HoldOutText, options: CompareOptions, cx: &JobContext) -> Result<Vec<Vec<u32>>> {
     let CompareOptions { chunks: count, context, .. } = options;
     if context < 4 || count == 0 {
         return Err(Error::Input(format!("{count} chunks of {context} tokens leave nothing to score")));
     }
     cx.progress(Stage::Tokenize, 0, 1);
-    let chunks = sequences(tokenizer, text, context, Some(count))?;
+    let chunks = sequences(tokenizer, text.as_str(), context, Some(count))?;
     cx.progress(Stage::Tokenize, 1, 1);
     let vocab = model.config().vocab_size;
     if let Some(token) = chunks.iter().flatten().find(|t| **t as usize >= vocab) {

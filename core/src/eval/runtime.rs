@@ -4,6 +4,7 @@
 //! multiply half-precision weights with half-precision activations. At 4 to 5 bits a weight the rounding adds some percent to the KL; at
 //! 8 bits it is most of it. Absent on purpose: the order of a runtime's sums, which is below the noise floor.
 
+use crate::allocate::Target;
 use crate::codec::{Format, GgmlType};
 use crate::error::Result;
 use crate::model::{Arithmetic, Weights};
@@ -43,6 +44,16 @@ impl Runtime {
             },
             // Single precision, and what llama.cpp cannot hold.
             (Self::LlamaCpp, _) => Arithmetic::F32,
+        }
+    }
+}
+
+impl From<Target> for Runtime {
+    /// The arithmetic that users of the file will have, as far as it is simulated here.
+    fn from(target: Target) -> Self {
+        match target {
+            Target::LlamaCpp => Self::LlamaCpp,
+            Target::Vllm => Self::Exact,
         }
     }
 }
