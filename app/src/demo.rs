@@ -2,7 +2,7 @@
 //! command line unpack it into the cache folder and open it from there like any other model.
 
 use anyhow::Context;
-use halftone_core::calibrate::TextSplit;
+use halftone_core::calibrate::{HoldOutText, SearchText, TextSplit};
 use std::path::{Path, PathBuf};
 
 /// Text of the same kind as the demo model's, for calibration.
@@ -47,5 +47,6 @@ fn unpack_into(folder: &Path) -> anyhow::Result<PathBuf> {
 /// The texts that belong to the demo model: the calibration text cut in two, and what was held out.
 pub fn text() -> TextSplit {
     let TextSplit { calibration, search, hold_out: rest } = TextSplit::new(CALIBRATION_TEXT);
-    TextSplit { calibration, search: search + &rest, hold_out: HELD_OUT_TEXT.to_owned() }
+    let search = SearchText::new([search.as_str(), rest.as_str()].concat());
+    TextSplit { calibration, search, hold_out: HoldOutText::new(HELD_OUT_TEXT) }
 }

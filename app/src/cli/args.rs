@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use halftone_core::allocate::{Budget, Target, parse_size};
 use halftone_core::codec::Format;
 use halftone_core::compute::DeviceChoice;
+use halftone_core::eval::Runtime;
 use halftone_core::export::ExportFormat;
 use halftone_core::round::DEFAULT_ROUNDING;
 use std::path::PathBuf;
@@ -98,9 +99,15 @@ pub struct CalibrateArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArg,
-    /// Text files, UTF-8
+    /// Text files: UTF-8, or JSON lines with the field "text"
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub text: Vec<PathBuf>,
+    /// Shares of the texts, one each, for example 3,1 (default: one text after the other until there are enough tokens)
+    #[arg(long, value_delimiter = ',', value_name = "WEIGHT")]
+    pub weights: Vec<f64>,
+    /// Earlier calibrations of this model to add
+    #[arg(long, num_args = 1.., value_name = "CALIB")]
+    pub merge: Vec<PathBuf>,
     /// Tokens to run
     #[arg(long, default_value_t = 32_768)]
     pub tokens: usize,
@@ -211,15 +218,28 @@ pub struct QuantizeArgs {
 /// Options of `compare`.
 #[derive(Clone, Debug, Args)]
 pub struct CompareArgs {
-    /// The original, and what was made of it: a job folder or a model file
-    #[arg(required = true, num_args = 1..=2, value_names = ["MODEL", "JOB|FILE"])]
+    /// The original, and what was made of it: a job folder or a model file; with --base only the latter
+    #[arg(required_unless_present = "demo", num_args = 1..=2, value_names = ["MODEL", "JOB|FILE"])]
     pub models: Vec<String>,
     /// The built-in demo model is the original
     #[arg(long)]
     pub demo: bool,
-    /// Held-out text
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    /// Held-out text; a base brings its own
+    #[arg(long, required_unless_present = "base", num_args = 1.., value_name = "FILE")]
     pub text: Vec<PathBuf>,
+    /// Compare with what the original said, kept by --save-base, instead of running it again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["demo", "text", "save_base", "noise_floor"])]
+    pub base: Option<PathBuf>,
+    /// Keep what the original says (at most 1 KB a token); alone with MODEL it does only that
+    #[arg(long, value_name = "FILE")]
+    pub save_base: Option<PathBuf>,
+    /// Whose arithmetic: llama.cpp (8-bit activations at quantized weights, half-precision cache) or exact (single precision); the default
+    /// is that of the file's runtime
+    #[arg(long, value_parser = parse_runtime)]
+    pub runtime: Option<Runtime>,
+    /// Also measure what the original differs from itself by, in another order of sums and with bf16 activations
+    #[arg(long)]
+    pub noise_floor: bool,
     /// Chunks to score
     #[arg(long, default_value_t = 16)]
     pub chunks: usize,
@@ -319,6 +339,14 @@ fn parse_target(text: &str) -> Result<Target, String> {
         "llama.cpp" | "llama-cpp" => Ok(Target::LlamaCpp),
         "vllm" => Ok(Target::Vllm),
         _ => Err("known targets are llama.cpp and vllm".to_owned()),
+    }
+}
+
+fn parse_runtime(text: &str) -> Result<Runtime, String> {
+    match text {
+        "llama.cpp" | "llama-cpp" => Ok(Runtime::LlamaCpp),
+        "exact" => Ok(Runtime::Exact),
+        _ => Err("known runtimes are llama.cpp and exact".to_owned()),
     }
 }
 

@@ -67,7 +67,7 @@ impl<'a> Road<'a> {
             (true, false) => None,
         };
         if let (Some(text), false) = (&mut text, args.eval_text.is_empty()) {
-            text.hold_out = calibrate::read_texts(&args.eval_text)?;
+            text.hold_out = calibrate::HoldOutText::new(calibrate::read_texts(&args.eval_text)?);
         }
         Ok(Self { session, args, source, folder, text })
     }
@@ -111,7 +111,7 @@ impl<'a> Road<'a> {
         if let Ok(kept) = Calibration::load(&path)
             && kept.model == self.source.fingerprint
             && kept.options == options
-            && kept.text == calibrate::text_hash(&text.calibration)
+            && kept.text == calibrate::text_hash(text.calibration.as_str())
         {
             return Ok(Some(kept));
         }
@@ -152,7 +152,7 @@ impl<'a> Road<'a> {
         }
         let tokenizer = self.source.tokenizer()?;
         let context = CompareOptions::default().context.min(self.source.config.context_length.max(2));
-        let options = CompareOptions { chunks: self.args.chunks, context };
+        let options = CompareOptions { chunks: self.args.chunks, context, runtime: self.args.target.into(), ..CompareOptions::default() };
         let after = Quantized { source: &self.source, artifact };
         Ok(Some(compare(&self.source, &after, &tokenizer, &text.hold_out, options, &self.session.cx)?))
     }

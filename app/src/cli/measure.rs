@@ -4,7 +4,7 @@ use super::args::MeasureArgs;
 use super::print;
 use super::session::Session;
 use anyhow::Context as _;
-use halftone_core::calibrate::{self, Calibration};
+use halftone_core::calibrate::{self, Calibration, SearchText};
 use halftone_core::sensitivity::{MeasureOptions, Metric, Table, measure};
 use halftone_core::source::Source;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub fn run(session: &Session, args: &MeasureArgs) -> anyhow::Result<()> {
     anyhow::ensure!(!wants_kl || !args.probe_text.is_empty(), "--metric predicted-kl needs --probe-text, which must not be the hold-out");
     anyhow::ensure!(args.probe_text.is_empty() || calibration.is_some(), "--probe-text needs --calibration");
     if !args.probe_text.is_empty() {
-        options.probe = probe_sequences(&source, &calibrate::read_texts(&args.probe_text)?)?;
+        options.probe = probe_sequences(&source, &SearchText::new(calibrate::read_texts(&args.probe_text)?))?;
     }
     let table = measure(&source, calibration.as_ref(), &options, &session.cx)?;
     table.save(&args.output)?;
@@ -33,9 +33,9 @@ pub fn run(session: &Session, args: &MeasureArgs) -> anyhow::Result<()> {
 }
 
 /// The probe's sequences from a text.
-pub fn probe_sequences(source: &Source, text: &str) -> anyhow::Result<Vec<Vec<u32>>> {
+pub fn probe_sequences(source: &Source, text: &SearchText) -> anyhow::Result<Vec<Vec<u32>>> {
     let (count, length) = PROBE;
-    Ok(calibrate::sequences(source.tokenizer()?.as_ref(), text, length, Some(count))?)
+    Ok(calibrate::sequences(source.tokenizer()?.as_ref(), text.as_str(), length, Some(count))?)
 }
 
 /// A calibration that `calibrate` wrote, or any imatrix.

@@ -174,14 +174,14 @@ impl Studio {
         let Some(source) = self.session.source.clone() else { return };
         self.session.text = Some(text.clone());
         let options = self.settings.calibration.clone();
-        let text = Arc::from(text.calibration.as_str());
+        let text = text.calibration.clone();
         self.jobs.start(JobKind::Calibrate { source, text, options }, self.settings.device.clone());
     }
 
     fn start_comparison(&mut self, text: &TextSplit) {
         let (Some(source), Some(artifact)) = (self.session.source.clone(), self.session.artifact.clone()) else { return };
         let options = self.settings.compare;
-        let text = Arc::from(text.hold_out.as_str());
+        let text = text.hold_out.clone();
         self.jobs.start(JobKind::Compare { source, artifact, text, options }, self.settings.device.clone());
     }
 

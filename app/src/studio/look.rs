@@ -2,7 +2,7 @@
 
 use super::background::TextUse;
 use super::settings::TextChoice;
-use halftone_core::calibrate::{Calibration, TextSplit, read_texts, sequences};
+use halftone_core::calibrate::{Calibration, HoldOutText, TextSplit, read_texts, sequences};
 use halftone_core::codec::Format;
 use halftone_core::error::{Error, Result};
 use halftone_core::eval::{Comparison, histogram_pair};
@@ -188,7 +188,7 @@ pub fn verdicts(source: &Source, recipe: &Recipe) -> Vec<Verdict> {
 pub fn read_text(purpose: TextUse, choice: &TextChoice) -> Result<Arc<TextSplit>> {
     let split = match (purpose, choice) {
         (TextUse::Calibrate, TextChoice::Files(paths)) => TextSplit::new(&read_texts(paths)?),
-        (TextUse::Compare, TextChoice::Files(paths)) => TextSplit { calibration: String::new(), search: String::new(), hold_out: read_texts(paths)? },
+        (TextUse::Compare, TextChoice::Files(paths)) => TextSplit { hold_out: HoldOutText::new(read_texts(paths)?), ..TextSplit::new("") },
         _ => crate::demo::text(),
     };
     Ok(Arc::new(split))
@@ -198,5 +198,5 @@ pub fn read_text(purpose: TextUse, choice: &TextChoice) -> Result<Arc<TextSplit>
 pub fn probe_sequences(source: &Source, text: &TextSplit) -> Vec<Vec<u32>> {
     const LENGTH: usize = 128;
     const COUNT: usize = 4;
-    source.tokenizer().and_then(|tokenizer| sequences(&tokenizer, &text.search, LENGTH, Some(COUNT))).unwrap_or_default()
+    source.tokenizer().and_then(|tokenizer| sequences(&tokenizer, text.search.as_str(), LENGTH, Some(COUNT))).unwrap_or_default()
 }

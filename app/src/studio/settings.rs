@@ -66,7 +66,7 @@ impl Default for Settings {
             calibration_text: TextChoice::Bundled,
             calibration: CalibrationOptions { tokens: 16_384, sequence_length: 256, ..CalibrationOptions::default() },
             held_out_text: TextChoice::Bundled,
-            compare: CompareOptions { chunks: 8, context: 256 },
+            compare: CompareOptions { chunks: 8, context: 256, ..CompareOptions::default() },
             device: DeviceChoice::Auto,
             budget_unit: BudgetUnit::Megabytes,
             job_root: None,

@@ -1,16 +1,17 @@
 //! What a model does to its activations on a text: sums that can be merged.
 
 use super::collect::Collector;
-use super::{sequences, text_hash};
+use super::{CalibrationText, sequences, text_hash};
 use crate::error::{Error, Result};
 use crate::job::{JobContext, Stage};
 use crate::model::{Transformer, Weights};
 use crate::report::NoticeKind;
 use crate::source::Source;
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 /// How much text, and what to keep.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CalibrationOptions {
     /// Tokens to run, rounded down to whole sequences.
     pub tokens: usize,
@@ -26,8 +27,8 @@ impl Default for CalibrationOptions {
     }
 }
 
-/// Sums over the tokens that entered one set of linears.
-#[derive(Clone, Debug)]
+/// Sums over the tokens that entered one set of linears. An imatrix file has only tokens and Σx².
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct InputStatistics {
     /// Tokens seen.
     pub tokens: u64,
@@ -35,6 +36,42 @@ pub struct InputStatistics {
     pub sum_squares: Vec<f32>,
     /// Σ xᵢxⱼ, `columns × columns`, full and symmetric, when it was kept.
     pub gram: Option<Vec<f32>>,
+    /// Σx of each column; empty when unknown.
+    pub sums: Vec<f32>,
+    /// Largest |x| of each column; empty when unknown.
+    pub absmax: Vec<f32>,
+    /// The tokens with the largest single values, largest first, at most [`PEAKS`] of them.
+    pub peaks: Vec<Peak>,
+}
+
+/// Tokens that are remembered for their largest value.
+pub const PEAKS: usize = 8;
+
+/// A token's largest value.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peak {
+    /// Which token of the calibration, from 0; its place in its sequence is this modulo the sequence's length.
+    pub token: u64,
+    /// Which channel.
+    pub channel: u32,
+    /// The value.
+    pub value: f32,
+}
+
+impl InputStatistics {
+    /// Mean x of each column; empty when unknown.
+    pub fn means(&self) -> Vec<f32> {
+        self.sums.iter().map(|s| s / self.tokens.max(1) as f32).collect()
+    }
+
+    /// The peaks that are massive activations: above 100, and above 1000 times the root mean square of the median channel (after Sun et al.
+    /// 2024, "Massive Activations in Large Language Models", §2, with a median that sums can give).
+    pub fn massive(&self) -> Vec<Peak> {
+        let mut squares = self.sum_squares.clone();
+        squares.sort_by(f32::total_cmp);
+        let median = squares.get(squares.len() / 2).map_or(0.0, |s| (s / self.tokens.max(1) as f32).sqrt());
+        self.peaks.iter().copied().filter(|p| p.value.abs() > 100.0 && p.value.abs() > 1000.0 * median).collect()
+    }
 }
 
 /// The activation statistics of a model on a text.
@@ -75,6 +112,8 @@ impl Calibration {
             hasher.update(format!("{key:?} {} {} {}", input.tokens, input.sum_squares.len(), input.gram.is_some()).as_bytes());
             hasher.update(bytemuck::cast_slice(&input.sum_squares));
             hasher.update(bytemuck::cast_slice(input.gram.as_deref().unwrap_or_default()));
+            hasher.update(bytemuck::cast_slice(&input.sums));
+            hasher.update(bytemuck::cast_slice(&input.absmax));
         }
         hasher.finalize().to_hex().to_string()
     }
@@ -85,29 +124,41 @@ impl Calibration {
 ///
 /// # Errors
 /// `Unsupported` for an architecture without forward, `Input` for too little text, `Cancelled`.
-pub fn calibrate(source: &Source, text: &str, options: &CalibrationOptions, cx: &JobContext) -> Result<Calibration> {
+pub fn calibrate(source: &Source, text: &CalibrationText, options: &CalibrationOptions, cx: &JobContext) -> Result<Calibration> {
     let length = options.sequence_length;
     let count = options.tokens.checked_div(length).unwrap_or(0);
     if count == 0 {
         return Err(Error::Input(format!("{} tokens are not one sequence of {length}", options.tokens)));
     }
     cx.progress(Stage::Tokenize, 0, 1);
-    let sequences = sequences(&*source.tokenizer()?, text, length, Some(count))?;
+    let sequences = sequences(&*source.tokenizer()?, text.as_str(), length, Some(count))?;
     cx.progress(Stage::Tokenize, 1, 1);
     if sequences.len() < count {
         let text = format!("the text has only {} of the {} tokens to calibrate with", sequences.len() * length, count * length);
         cx.reporter.notice(None, NoticeKind::Other { text });
     }
+    calibrate_sequences(source, &sequences, text_hash(text.as_str()), options, cx)
+}
+
+/// As [`calibrate`], of text that is already cut into sequences; `text` is its hash.
+///
+/// # Errors
+/// As [`calibrate`].
+pub fn calibrate_sequences(source: &Source, sequences: &[Vec<u32>], text: String, options: &CalibrationOptions, cx: &JobContext) -> Result<Calibration> {
+    let (length, vocab) = (options.sequence_length, source.config.vocab_size);
+    if let Some(token) = sequences.iter().flatten().find(|t| **t as usize >= vocab) {
+        return Err(Error::Input(format!("the tokenizer is not this model's: it gives token {token}, the model knows {vocab}")));
+    }
     if (1..length).contains(&source.config.context_length) {
         let text = format!("sequences of {length} tokens are longer than the {} the model was trained for", source.config.context_length);
         cx.reporter.notice(None, NoticeKind::Other { text });
     }
-    let (inputs, tensors) = collect(source, &sequences, options.gram_columns, cx)?;
-    Ok(Calibration { model: source.fingerprint.clone(), text: text_hash(text), options: options.clone(), inputs, tensors })
+    let (inputs, tensors) = collect(source, sequences, options.gram_columns, cx)?;
+    Ok(Calibration { model: source.fingerprint.clone(), text, options: options.clone(), inputs, tensors })
 }
 
 /// The statistics of every linear's input over these sequences, and which tensor reads which input.
-fn collect(
+pub(super) fn collect(
     weights: &dyn Weights,
     sequences: &[Vec<u32>],
     gram_columns: usize,

@@ -1,6 +1,7 @@
 //! The taps that add up Σx² and H = XᵀX while a model runs.
 
 use super::InputStatistics;
+use super::calibration::{PEAKS, Peak};
 use crate::error::{Error, Result};
 use crate::model::{Taps, with_values};
 use crate::report::{NoticeKind, Reporter};
@@ -24,8 +25,14 @@ pub(super) struct Collector<'a> {
 }
 
 struct Sums {
+    /// Tokens that were added.
     tokens: u64,
+    /// Tokens that came by, those left out too.
+    seen: u64,
     sum_squares: Vec<f64>,
+    sums: Vec<f64>,
+    absmax: Vec<f32>,
+    peaks: Vec<Peak>,
     /// Lower triangle, row-major; the rest is zero until the end.
     gram: Option<Vec<f32>>,
     non_finite: bool,
@@ -54,8 +61,16 @@ impl<'a> Collector<'a> {
             if let Some(gram) = &mut gram {
                 mirror(gram, sums.sum_squares.len());
             }
-            let sum_squares = sums.sum_squares.iter().map(|&s| s as f32).collect();
-            inputs.insert(key, InputStatistics { tokens: sums.tokens, sum_squares, gram });
+            let single = |sums: &[f64]| sums.iter().map(|&s| s as f32).collect();
+            let statistics = InputStatistics {
+                tokens: sums.tokens,
+                sum_squares: single(&sums.sum_squares),
+                gram,
+                sums: single(&sums.sums),
+                absmax: sums.absmax,
+                peaks: sums.peaks,
+            };
+            inputs.insert(key, statistics);
         }
         (inputs, tensors)
     }
@@ -69,7 +84,7 @@ impl<'a> Collector<'a> {
                 self.reporter.notice(Some(key), NoticeKind::Other { text });
             }
             let gram = keep.then(|| vec![0.0; columns * columns]);
-            self.inputs.insert(key.clone(), Sums { tokens: 0, sum_squares: vec![0.0; columns], gram, non_finite: false });
+            self.inputs.insert(key.clone(), Sums::new(columns, gram));
             self.tensors.extend(names.iter().map(|name| (name.clone(), key.clone())));
         }
         let sums = &mut self.inputs[key];
@@ -103,29 +118,42 @@ impl Taps for Collector<'_> {
         let (tokens, columns) = input.dims2()?;
         with_values(input, |x| {
             let sums = self.sums_of(names, columns)?;
-            let squares = column_squares(x, columns);
-            let Some(channel) = squares.iter().position(|s| !s.is_finite()) else {
-                sums.add(x, tokens, &squares);
+            let batch = Batch::of(x, columns);
+            let Some(channel) = batch.squares.iter().position(|s| !s.is_finite()) else {
+                sums.add(x, tokens, batch);
+                sums.seen += tokens as u64;
                 return Ok(());
             };
-            let finite: Vec<f32> = x.chunks_exact(columns).filter(|row| row.iter().all(|v| v.is_finite())).flatten().copied().collect();
-            let left = finite.len() / columns;
-            sums.add(&finite, left, &column_squares(&finite, columns));
-            self.tell_non_finite(&names[0], channel, tokens - left);
+            let rows: Vec<usize> = (0..tokens).filter(|t| x[t * columns..(t + 1) * columns].iter().all(|v| v.is_finite())).collect();
+            let finite: Vec<f32> = rows.iter().flat_map(|t| &x[t * columns..(t + 1) * columns]).copied().collect();
+            let mut batch = Batch::of(&finite, columns);
+            batch.peaks.iter_mut().for_each(|peak| peak.token = rows[peak.token as usize] as u64);
+            sums.add(&finite, rows.len(), batch);
+            sums.seen += tokens as u64;
+            self.tell_non_finite(&names[0], channel, tokens - rows.len());
             Ok(())
         })
     }
 }
 
 impl Sums {
-    fn add(&mut self, x: &[f32], tokens: usize, squares: &[f64]) {
+    fn new(columns: usize, gram: Option<Vec<f32>>) -> Self {
+        let zeros = || vec![0.0; columns];
+        Self { tokens: 0, seen: 0, sum_squares: zeros(), sums: zeros(), absmax: vec![0.0; columns], peaks: Vec::new(), gram, non_finite: false }
+    }
+
+    fn add(&mut self, x: &[f32], tokens: usize, batch: Batch) {
         if tokens == 0 {
             return;
         }
         self.tokens += tokens as u64;
-        for (sum, square) in self.sum_squares.iter_mut().zip(squares) {
-            *sum += square;
+        for i in 0..self.sums.len() {
+            self.sum_squares[i] += batch.squares[i];
+            self.sums[i] += batch.sums[i];
+            self.absmax[i] = self.absmax[i].max(batch.absmax[i]);
         }
+        self.peaks.extend(batch.peaks.iter().map(|peak| Peak { token: self.seen + peak.token, ..*peak }));
+        keep_largest(&mut self.peaks);
         let columns = self.sum_squares.len();
         if let Some(gram) = &mut self.gram {
             let x = MatRef::from_row_major_slice(x, tokens, columns);
@@ -136,27 +164,54 @@ impl Sums {
     }
 }
 
-/// Σx² of each column, in f64.
-fn column_squares(x: &[f32], columns: usize) -> Vec<f64> {
-    let slabs: Vec<Vec<f64>> = x
-        .par_chunks(SLAB_TOKENS * columns)
-        .map(|slab| {
-            let mut sums = vec![0.0f64; columns];
-            for row in slab.chunks_exact(columns) {
-                for (sum, &v) in sums.iter_mut().zip(row) {
-                    *sum += f64::from(v) * f64::from(v);
-                }
+/// The largest peaks, largest first; of equals the earlier token.
+pub(super) fn keep_largest(peaks: &mut Vec<Peak>) {
+    peaks.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()).then(a.token.cmp(&b.token)));
+    peaks.truncate(PEAKS);
+}
+
+/// What some tokens add to the sums, by column; peaks count tokens from the first of them.
+struct Batch {
+    squares: Vec<f64>,
+    sums: Vec<f64>,
+    absmax: Vec<f32>,
+    peaks: Vec<Peak>,
+}
+
+impl Batch {
+    fn of(x: &[f32], columns: usize) -> Self {
+        let slabs: Vec<Self> = x.par_chunks(SLAB_TOKENS * columns).enumerate().map(|(i, slab)| Self::of_slab(slab, columns, i * SLAB_TOKENS)).collect();
+        let mut total = Self { squares: vec![0.0; columns], sums: vec![0.0; columns], absmax: vec![0.0; columns], peaks: Vec::new() };
+        for slab in slabs {
+            for i in 0..columns {
+                total.squares[i] += slab.squares[i];
+                total.sums[i] += slab.sums[i];
+                total.absmax[i] = total.absmax[i].max(slab.absmax[i]);
             }
-            sums
-        })
-        .collect();
-    let mut total = vec![0.0; columns];
-    for slab in slabs {
-        for (sum, s) in total.iter_mut().zip(slab) {
-            *sum += s;
+            total.peaks.extend(slab.peaks);
         }
+        keep_largest(&mut total.peaks);
+        total
     }
-    total
+
+    fn of_slab(slab: &[f32], columns: usize, first: usize) -> Self {
+        let mut batch = Self { squares: vec![0.0; columns], sums: vec![0.0; columns], absmax: vec![0.0; columns], peaks: Vec::new() };
+        for (token, row) in slab.chunks_exact(columns).enumerate() {
+            for (((square, sum), absmax), &v) in batch.squares.iter_mut().zip(&mut batch.sums).zip(&mut batch.absmax).zip(row) {
+                let wide = f64::from(v);
+                *square += wide * wide;
+                *sum += wide;
+                *absmax = absmax.max(v.abs());
+            }
+            let largest = row.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            if batch.peaks.len() < PEAKS || largest > batch.peaks[PEAKS - 1].value.abs() {
+                let channel = row.iter().position(|v| v.abs() == largest).unwrap_or(0);
+                batch.peaks.push(Peak { token: (first + token) as u64, channel: channel as u32, value: row[channel] });
+                keep_largest(&mut batch.peaks);
+            }
+        }
+        batch
+    }
 }
 
 /// Copies the lower triangle into the upper one, in tiles that fit the cache.
@@ -207,8 +262,19 @@ mod tests {
                 assert!((f64::from(gram[i * columns + j]) - want).abs() < 1e-4 * 234.0, "H[{i},{j}] = {} instead of {want}", gram[i * columns + j]);
             }
             assert!((got.sum_squares[i] / gram[i * columns + i] - 1.0).abs() < 1e-5, "the diagonal is Σx²");
+            let column = || all.iter().skip(i).step_by(columns);
+            let sum: f64 = column().map(|&v| f64::from(v)).sum();
+            assert!((f64::from(got.sums[i]) - sum).abs() < 1e-4, "Σx of column {i}");
+            assert_eq!(got.absmax[i], column().fold(0.0f32, |m, v| m.max(v.abs())), "largest |x| of column {i}");
         }
         assert!(reporter.notices().is_empty(), "nothing to tell");
+        let mut maxima: Vec<f32> = all.chunks(columns).map(|row| row.iter().fold(0.0f32, |m, v| m.max(v.abs()))).collect();
+        maxima.sort_by(|a, b| b.total_cmp(a));
+        for (peak, max) in got.peaks.iter().zip(&maxima) {
+            assert_eq!(peak.value.abs(), *max, "token maxima, largest first");
+            assert_eq!(all[peak.token as usize * columns + peak.channel as usize], peak.value, "where it says");
+        }
+        assert_eq!(got.peaks.len(), PEAKS, "as many as are kept");
     }
 
     #[test]

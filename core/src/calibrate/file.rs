@@ -1,12 +1,12 @@
 //! Calibrations on disk: one safetensors file, with an imatrix of the same name beside it.
 //!
-//! `INPUT.sum_squares` is f32 [columns]; `INPUT.gram` is the lower triangle of H row by row, f32 [columns·(columns+1)/2]. The metadata
+//! `INPUT.sum_squares`, `.sums` and `.absmax` are f32 [columns]; `INPUT.gram` is the lower triangle of H row by row, f32 [columns·(columns+1)/2]. The metadata
 //! holds the rest as JSON. Written and read one tensor at a time, because the Gram matrices of a real model are gigabytes: the
 //! `safetensors` crate writes from memory only, so it checks the header here and no more.
 
 use super::collect::mirror;
 use super::imatrix::write_imatrix;
-use super::{Calibration, CalibrationOptions, InputStatistics};
+use super::{Calibration, CalibrationOptions, InputStatistics, Peak};
 use crate::error::{Error, Result};
 use crate::job::write_file_atomically;
 use indexmap::IndexMap;
@@ -32,6 +32,9 @@ struct Description {
     /// Tokens seen by each input.
     inputs: IndexMap<String, u64>,
     tensors: IndexMap<String, String>,
+    /// Token maxima of each input.
+    #[serde(default)]
+    peaks: IndexMap<String, Vec<Peak>>,
 }
 
 impl Calibration {
@@ -52,6 +55,8 @@ impl Calibration {
                         write_values(out, &gram[i * columns..=i * columns + i])?;
                     }
                 }
+                write_values(out, &input.sums)?;
+                write_values(out, &input.absmax)?;
             }
             Ok(())
         };
@@ -65,14 +70,17 @@ impl Calibration {
     /// `Io`, `Malformed`.
     pub fn load(path: &Path) -> Result<Self> {
         let mut reader = Reader::open(path)?;
-        let Description { model, text, options, tensors, inputs: tokens, .. } = reader.description()?;
+        let Description { model, text, options, tensors, inputs: tokens, mut peaks, .. } = reader.description()?;
         let mut inputs = IndexMap::new();
         for (key, tokens) in tokens {
             let sum_squares =
                 reader.values(&format!("{key}.sum_squares"), None)?.ok_or_else(|| Error::malformed(FORMAT, path, format!("no squares of {key}")))?;
             let columns = sum_squares.len();
             let triangle = reader.values(&format!("{key}.gram"), Some(columns * (columns + 1) / 2))?;
-            inputs.insert(key, InputStatistics { tokens, gram: triangle.map(|t| full(&t, columns)), sum_squares });
+            let mut of_columns = |name: &str| Ok::<_, Error>(reader.values(&format!("{key}.{name}"), Some(columns))?.unwrap_or_default());
+            let (sums, absmax) = (of_columns("sums")?, of_columns("absmax")?);
+            let peaks = peaks.shift_remove(&key).unwrap_or_default();
+            inputs.insert(key, InputStatistics { tokens, gram: triangle.map(|t| full(&t, columns)), sum_squares, sums, absmax, peaks });
         }
         if let Some((tensor, input)) = tensors.iter().find(|(_, input)| !inputs.contains_key(*input)) {
             return Err(Error::malformed(FORMAT, path, format!("{tensor} reads {input}, which is not there")));
@@ -89,6 +97,7 @@ impl Calibration {
             options: self.options.clone(),
             inputs: self.inputs.iter().map(|(key, input)| (key.clone(), input.tokens)).collect(),
             tensors: self.tensors.clone(),
+            peaks: self.inputs.iter().map(|(key, input)| (key.clone(), input.peaks.clone())).collect(),
         };
         let text = |e: serde_json::Error| Error::Input(format!("write the calibration's header: {e}"));
         let mut header = Map::new();
@@ -104,6 +113,11 @@ impl Calibration {
             add(format!("{key}.sum_squares"), columns);
             if input.gram.is_some() {
                 add(format!("{key}.gram"), columns * (columns + 1) / 2);
+            }
+            for (name, values) in [("sums", &input.sums), ("absmax", &input.absmax)] {
+                if !values.is_empty() {
+                    add(format!("{key}.{name}"), values.len());
+                }
             }
         }
         let mut header = serde_json::to_vec(&Value::Object(header)).map_err(text)?;
@@ -196,10 +210,11 @@ pub(super) mod tests {
     /// Two inputs, one with H, shared by three tensors.
     pub(in super::super) fn sample() -> Calibration {
         let gram = vec![1.0, 0.5, -2.0, 0.5, 4.0, 0.25, -2.0, 0.25, 9.0];
-        let inputs = [
-            ("blk.0.attn_q.weight".to_owned(), InputStatistics { tokens: 1024, sum_squares: vec![1.0, 4.0, 9.0], gram: Some(gram) }),
-            ("blk.0.ffn_down.weight".to_owned(), InputStatistics { tokens: 1023, sum_squares: vec![0.5, 0.0], gram: None }),
-        ];
+        let peaks = vec![Peak { token: 512, channel: 2, value: -2.5 }];
+        let (sums, absmax) = (vec![0.5, -1.0, 2.0], vec![0.5, 1.0, 2.5]);
+        let first = InputStatistics { tokens: 1024, sum_squares: vec![1.0, 4.0, 9.0], gram: Some(gram), sums, absmax, peaks };
+        let second = InputStatistics { tokens: 1023, sum_squares: vec![0.5, 0.0], ..InputStatistics::default() };
+        let inputs = [("blk.0.attn_q.weight".to_owned(), first), ("blk.0.ffn_down.weight".to_owned(), second)];
         let tensors = [("blk.0.attn_q.weight", 0), ("blk.0.attn_k.weight", 0), ("blk.0.ffn_down.weight", 1)];
         Calibration {
             model: "m".into(),
@@ -218,7 +233,7 @@ pub(super) mod tests {
         saved.save(&path).unwrap();
         let loaded = Calibration::load(&path).unwrap();
         assert_eq!(loaded.hash(), saved.hash(), "everything that is hashed");
-        assert_eq!(loaded.inputs["blk.0.attn_q.weight"].gram, saved.inputs["blk.0.attn_q.weight"].gram, "both triangles");
+        assert_eq!(loaded.inputs, saved.inputs, "both triangles, sums, maxima and peaks");
         assert_eq!(loaded.tensors, saved.tensors, "tensors");
         assert!(folder.path().join("c.imatrix.gguf").is_file(), "the imatrix beside it");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else");
@@ -227,13 +242,15 @@ pub(super) mod tests {
     #[test]
     fn the_hash_sees_every_field() {
         let same = sample().hash();
-        let changes: [fn(&mut Calibration); 6] = [
+        let changes: [fn(&mut Calibration); 8] = [
             |c| c.model.push('x'),
             |c| c.text.push('x'),
             |c| c.options.sequence_length = 256,
             |c| c.inputs[0].tokens += 1,
             |c| c.inputs[1].sum_squares[1] = 1.0,
             |c| c.inputs[0].gram.as_mut().unwrap()[1] = 7.0,
+            |c| c.inputs[0].sums[0] = 7.0,
+            |c| c.inputs[0].absmax[0] = 7.0,
         ];
         for (i, change) in changes.iter().enumerate() {
             let mut changed = sample();

@@ -113,7 +113,7 @@ fn checked(path: &Path, name: &str, tokens: u64, sum_squares: Vec<f32>) -> Resul
     if let Some(at) = sum_squares.iter().position(|s| !(s.is_finite() && *s >= 0.0)) {
         return Err(Error::malformed(FORMAT, path, format!("{name}: value {at} is {}", sum_squares[at])));
     }
-    Ok(InputStatistics { tokens, sum_squares, gram: None })
+    Ok(InputStatistics { tokens, sum_squares, ..InputStatistics::default() })
 }
 
 struct Cursor<'a> {

@@ -5,12 +5,19 @@
 
 mod calibration;
 mod collect;
+mod coverage;
 mod file;
 mod imatrix;
+mod merge;
+mod mix;
 mod split;
 mod text;
 
-pub use calibration::{Calibration, CalibrationOptions, InputStatistics, calibrate};
+pub use calibration::{Calibration, CalibrationOptions, InputStatistics, PEAKS, Peak, calibrate, calibrate_sequences};
+pub use coverage::Coverage;
 pub use imatrix::{read_imatrix, write_imatrix};
-pub use split::{TextSplit, text_hash};
-pub use text::{read_texts, sequences};
+pub use mix::mixed_sequences;
+pub use split::{
+    Calibration as ForCalibration, CalibrationText, HoldOut as ForHoldOut, HoldOutText, Search as ForSearch, SearchText, TextFor, TextSplit, text_hash,
+};
+pub use text::{read_text, read_texts, sequences};

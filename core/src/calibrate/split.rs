@@ -1,14 +1,65 @@
 //! One text, three purposes that never share a line: calibrate, search, hold out.
 
+use super::{Coverage, sequences};
+use crate::error::Result;
+use crate::source::Tokenizer;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Text for one purpose. What takes text for another purpose does not take it: calibration text cannot be judged on by mistake, nor the
+/// hold-out be tuned on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextFor<Purpose> {
+    text: Arc<str>,
+    purpose: PhantomData<Purpose>,
+}
+
+/// For activation statistics.
+pub type CalibrationText = TextFor<Calibration>;
+/// For choosing: probes of sensitivity.
+pub type SearchText = TextFor<Search>;
+/// For judging; nothing else reads it.
+pub type HoldOutText = TextFor<HoldOut>;
+
+/// The purpose of [`CalibrationText`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calibration {}
+/// The purpose of [`SearchText`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {}
+/// The purpose of [`HoldOutText`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldOut {}
+
+impl<Purpose> TextFor<Purpose> {
+    /// Declares what a text of its own (a file that the user chose for this) is for.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), purpose: PhantomData }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// How much of the vocabulary the first `count` sequences of `length` tokens show.
+    ///
+    /// # Errors
+    /// As [`sequences`].
+    pub fn coverage(&self, tokenizer: &Tokenizer, length: usize, count: usize) -> Result<Coverage> {
+        Ok(Coverage::of(&sequences(tokenizer, &self.text, length, Some(count))?, tokenizer.vocab_size()))
+    }
+}
+
 /// A text cut in three. What is tuned on one part is judged on another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextSplit {
     /// For activation statistics.
-    pub calibration: String,
+    pub calibration: CalibrationText,
     /// For choosing: probes of sensitivity.
-    pub search: String,
+    pub search: SearchText,
     /// For judging; nothing else reads it.
-    pub hold_out: String,
+    pub hold_out: HoldOutText,
 }
 
 impl TextSplit {
@@ -16,7 +67,7 @@ impl TextSplit {
     pub fn new(text: &str) -> Self {
         let (rest, hold_out) = text.split_at(cut(text, 9));
         let (calibration, search) = rest.split_at(cut(text, 8).min(rest.len()));
-        Self { calibration: calibration.to_owned(), search: search.to_owned(), hold_out: hold_out.to_owned() }
+        Self { calibration: TextFor::new(calibration), search: TextFor::new(search), hold_out: TextFor::new(hold_out) }
     }
 }
 
@@ -42,14 +93,14 @@ mod tests {
     fn the_parts_make_the_text_and_end_at_lines() {
         let text: String = (0..1000).map(|i| format!("line {i} é\n")).collect();
         let split = TextSplit::new(&text);
-        assert_eq!(format!("{}{}{}", split.calibration, split.search, split.hold_out), text, "nothing lost, nothing twice");
-        assert!(split.calibration.ends_with('\n') && split.search.ends_with('\n'), "whole lines");
-        assert!(!split.search.is_empty() && !split.hold_out.is_empty(), "all three have text");
+        assert_eq!(format!("{}{}{}", split.calibration.as_str(), split.search.as_str(), split.hold_out.as_str()), text, "nothing lost, nothing twice");
+        assert!(split.calibration.as_str().ends_with('\n') && split.search.as_str().ends_with('\n'), "whole lines");
+        assert!(!split.search.as_str().is_empty() && !split.hold_out.as_str().is_empty(), "all three have text");
     }
 
     #[test]
     fn a_text_without_lines_is_still_cut() {
         let split = TextSplit::new(&"é".repeat(100));
-        assert!(!split.calibration.is_empty() && !split.hold_out.is_empty(), "cut between characters");
+        assert!(!split.calibration.as_str().is_empty() && !split.hold_out.as_str().is_empty(), "cut between characters");
     }
 }

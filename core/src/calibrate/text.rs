@@ -2,25 +2,58 @@
 
 use crate::error::{Error, Result};
 use crate::source::Tokenizer;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Bytes of text that are tokenized for each token asked for, at first; English has about four to five a token.
 const BYTES_PER_TOKEN: usize = 8;
 /// Tokens before a cut through the text that may differ from those of the whole text.
 const CUT_MARGIN: usize = 32;
 
-/// The texts of some files, one after the other. Plain UTF-8; invalid bytes are replaced.
+/// The texts of some files, one after the other; see [`read_text`].
 ///
 /// # Errors
-/// `Io`; `Input` when there is no text in them.
+/// As [`read_text`]; `Input` when there is no text in any of them.
 pub fn read_texts(paths: &[PathBuf]) -> Result<String> {
     let mut text = String::new();
     for path in paths {
-        let bytes = std::fs::read(path).map_err(Error::io("read the text", path))?;
-        text.push_str(&String::from_utf8_lossy(&bytes));
+        text.push_str(&read_text(path)?);
     }
     if text.trim().is_empty() {
         return Err(Error::Input(format!("there is no text in {} files", paths.len())));
+    }
+    Ok(text)
+}
+
+/// The text of a file: plain UTF-8, where invalid bytes are replaced, or JSON lines (.jsonl, .ndjson) whose field `text` is taken, each as
+/// a paragraph.
+///
+/// # Errors
+/// `Io`; `Malformed` for a line without text; `Unsupported` for parquet, compressed and binary files, with the way to convert them.
+pub fn read_text(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(Error::io("read the text", path))?;
+    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let refuse = |what: &str, why: &str| Err(Error::unsupported(format!("reading {what} ({})", path.display()), why));
+    if bytes.starts_with(b"PAR1") {
+        return refuse("parquet", "convert it to JSON lines: duckdb -c \"COPY (SELECT text FROM 'in.parquet') TO 'out.jsonl'\"");
+    }
+    if bytes.starts_with(&[0x1f, 0x8b]) || bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return refuse("compressed text", "decompress it first (gunzip, unzstd)");
+    }
+    if bytes.contains(&0) {
+        return refuse("this file as text", "it is binary, or UTF-16; convert it to UTF-8: iconv -f UTF-16 -t UTF-8");
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    if matches!(extension.as_str(), "jsonl" | "ndjson") { json_lines(path, &text) } else { Ok(text.into_owned()) }
+}
+
+fn json_lines(path: &Path, lines: &str) -> Result<String> {
+    let mut text = String::with_capacity(lines.len());
+    for (number, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let malformed = |detail: String| Error::malformed("JSON lines", path, format!("line {}: {detail}", number + 1));
+        let value: serde_json::Value = serde_json::from_str(line).map_err(|e| malformed(e.to_string()))?;
+        let found = value.get("text").and_then(serde_json::Value::as_str).ok_or_else(|| malformed("it has no field \"text\" with a string".to_owned()))?;
+        text.push_str(found.trim_end_matches('\n'));
+        text.push_str("\n\n");
     }
     Ok(text)
 }
@@ -86,6 +119,24 @@ mod tests {
         assert_eq!(line_end(text, 7), 11, "second line");
         assert_eq!(line_end(text, 11), text.len(), "no newline left");
         assert_eq!(line_end(text, 100), text.len(), "beyond");
+    }
+
+    #[test]
+    fn json_lines_give_their_text_and_other_formats_the_way_to_convert_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let lines = write("a.jsonl", "{\"text\": \"one é\\n\", \"id\": 1}\n\n{\"text\": \"two\"}\n".as_bytes());
+        assert_eq!(read_text(&lines).unwrap(), "one é\n\ntwo\n\n", "paragraphs");
+        let without = read_text(&write("b.jsonl", b"{\"text\": \"x\"}\n{\"content\": \"y\"}\n")).unwrap_err().to_string();
+        assert!(without.contains("line 2") && without.contains("\"text\""), "{without}");
+        for (name, bytes, hint) in [("c.parquet", &b"PAR1...."[..], "duckdb"), ("d.txt", &[0x1f, 0x8b, 8], "decompress"), ("e.txt", b"a\0b\0", "UTF-8")] {
+            let error = read_text(&write(name, bytes)).unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains(hint), "{name}: {error}");
+        }
     }
 
     #[test]

@@ -1,86 +1,108 @@
 //! Before against after on held-out text, as llama.cpp's perplexity tool counts: chunks of `context` tokens, second half scored.
 //!
-//! Both models run in lockstep, a block of each at a time, so that the error of the residual stream behind every block comes with it.
+//! Both models run in lockstep, a block of each at a time, so that the error of the residual stream behind every block comes with it. The
+//! original can also be a stored base ([`super::base`]); then only the other model runs.
 
-use super::score::{Scored, score, scored};
-use crate::calibrate::sequences;
+use super::base::{BaseBuilder, CompactBase, KlBounds};
+use super::comparison::{Comparison, TokenComparison, perplexity_of};
+use super::noise::noise_floor;
+use super::runtime::{Running, Runtime};
+use super::score::{Score, Scored, scored};
+use super::stream::{check_finite, stream_error};
+use super::worst::worst;
+use crate::calibrate::{HoldOutText, sequences};
 use crate::error::{Error, Result};
 use crate::job::{JobContext, Stage};
-use crate::model::{Transformer, Weights, with_values};
-use crate::numeric::metric::{kl_divergence, mean_and_standard_error, quantile, ratio};
+use crate::model::{Transformer, Weights};
+use crate::numeric::metric::kl_between;
+use crate::report::NoticeKind;
 use crate::source::Tokenizer;
-use candle_core::Tensor;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// How much text.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// How much text, and in whose arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CompareOptions {
     /// Chunks.
     pub chunks: usize,
     /// Tokens a chunk.
     pub context: usize,
+    /// Whose arithmetic.
+    pub runtime: Runtime,
+    /// Also measure the noise floor; it takes two more comparisons.
+    pub noise_floor: bool,
 }
 
 impl Default for CompareOptions {
     fn default() -> Self {
-        Self { chunks: 16, context: 512 }
+        Self { chunks: 16, context: 512, runtime: Runtime::default(), noise_floor: false }
     }
-}
-
-/// What happened at one scored position.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TokenComparison {
-    /// The token that really follows.
-    pub token: u32,
-    /// KL(before ‖ after), nats.
-    pub kl: f64,
-    /// −log p of the token before.
-    pub nll_before: f64,
-    /// −log p of the token after.
-    pub nll_after: f64,
-    /// Most likely token before.
-    pub top_before: u32,
-    /// Most likely token after.
-    pub top_after: u32,
-}
-
-/// The comparison.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
-    /// What was run.
-    pub options: CompareOptions,
-    /// Mean KL, nats per token.
-    pub kl_mean: f64,
-    /// Its standard error, over tokens.
-    pub kl_error: f64,
-    /// Median, 90 %, 99 %, 99.9 % and largest KL.
-    pub kl_quantiles: [f64; 5],
-    /// Perplexity before, and its standard error.
-    pub perplexity_before: (f64, f64),
-    /// Perplexity after, and its standard error.
-    pub perplexity_after: (f64, f64),
-    /// Share of positions whose most likely token stayed, and its standard error.
-    pub top1: (f64, f64),
-    /// ‖after − before‖² / ‖before‖² of the residual stream behind each block, over all tokens.
-    #[serde(default)]
-    pub block_errors: Vec<f64>,
-    /// Every scored position in text order.
-    pub tokens: Vec<TokenComparison>,
 }
 
 /// Runs both models over the text. A text shorter than `options.chunks` chunks is used as far as it goes.
 ///
 /// # Errors
-/// `Unsupported` without a forward pass, `Input` for too little text, `Mismatch` for models of different sizes, `Cancelled`.
-pub fn compare(before: &dyn Weights, after: &dyn Weights, tokenizer: &Tokenizer, text: &str, options: CompareOptions, cx: &JobContext) -> Result<Comparison> {
-    let chunks = chunks(tokenizer, text, options, cx)?;
-    compare_chunks(before, after, &chunks, options, cx)
+/// `Unsupported` without a forward pass, `Input` for too little text, NaN in a stream or a tokenizer of another model, `Mismatch` for models
+/// of different sizes, `Cancelled`.
+pub fn compare(
+    before: &dyn Weights,
+    after: &dyn Weights,
+    tokenizer: &Tokenizer,
+    text: &HoldOutText,
+    options: CompareOptions,
+    cx: &JobContext,
+) -> Result<Comparison> {
+    Ok(run(before, after, tokenizer, text, options, None, cx)?.0)
 }
 
-/// As [`compare`], of tokens already cut into chunks.
-fn compare_chunks(before: &dyn Weights, after: &dyn Weights, chunks: &[Vec<u32>], options: CompareOptions, cx: &JobContext) -> Result<Comparison> {
-    let models = [Transformer::new(before)?, Transformer::new(after)?];
+/// As [`compare`], and what the original says is kept in a base.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_saving_base(
+    before: &dyn Weights,
+    after: &dyn Weights,
+    tokenizer: &Tokenizer,
+    text: &HoldOutText,
+    options: CompareOptions,
+    model: &str,
+    cx: &JobContext,
+) -> Result<(Comparison, CompactBase)> {
+    let (comparison, base) = run(before, after, tokenizer, text, options, Some(model), cx)?;
+    let base = base.ok_or_else(|| Error::Input("no base was made".to_owned()))?;
+    Ok((comparison, base))
+}
+
+fn run(
+    before: &dyn Weights,
+    after: &dyn Weights,
+    tokenizer: &Tokenizer,
+    text: &HoldOutText,
+    options: CompareOptions,
+    model: Option<&str>,
+    cx: &JobContext,
+) -> Result<(Comparison, Option<CompactBase>)> {
+    let chunks = chunks(before, tokenizer, text, options, cx)?;
+    let mut base = model.map(|model| BaseBuilder::new(model, options, &chunks));
+    let mut comparison = compare_chunks([before, after], [options.runtime; 2], &chunks, options, base.as_mut(), cx)?;
+    comparison.worst = worst(&comparison, &chunks, tokenizer);
+    if options.noise_floor {
+        comparison.noise = Some(noise_floor(before, &chunks, options, cx)?);
+    }
+    Ok((comparison, base.map(BaseBuilder::finish)))
+}
+
+/// As [`compare`], of tokens already cut into chunks, each model in its own arithmetic.
+pub(super) fn compare_chunks(
+    models: [&dyn Weights; 2],
+    runtimes: [Runtime; 2],
+    chunks: &[Vec<u32>],
+    options: CompareOptions,
+    mut base: Option<&mut BaseBuilder>,
+    cx: &JobContext,
+) -> Result<Comparison> {
+    let running = [0, 1].map(|i| Running { weights: models[i], runtime: runtimes[i] });
+    let models = [Transformer::new(&running[0])?, Transformer::new(&running[1])?];
     if models[0].blocks() != models[1].blocks() {
         let (expected, got) = (format!("{} blocks", models[0].blocks()), models[1].blocks().to_string());
         return Err(Error::Mismatch { operation: "compare models", expected, got });
@@ -88,14 +110,16 @@ fn compare_chunks(before: &dyn Weights, after: &dyn Weights, chunks: &[Vec<u32>]
     let blocks = models[0].blocks() as u64;
     let total = 2 * blocks + chunks.len() as u64;
     let mut streams = [models[0].embed(chunks)?, models[1].embed(chunks)?];
-    let mut block_errors = Vec::with_capacity(models[0].blocks());
+    let (mut block_errors, mut block_cosines) = (Vec::new(), Vec::new());
     for index in 0..models[0].blocks() {
-        let done = 2 * index as u64;
-        cx.progress(Stage::Compare, done, total);
-        streams[0] = models[0].block(index)?.forward(&streams[0], None, cx)?;
-        cx.progress(Stage::Compare, done + 1, total);
-        streams[1] = models[1].block(index)?.forward(&streams[1], None, cx)?;
-        block_errors.push(stream_error(&streams[0], &streams[1])?);
+        for (i, which) in ["the original", "the quantized model"].into_iter().enumerate() {
+            cx.progress(Stage::Compare, 2 * index as u64 + i as u64, total);
+            streams[i] = models[i].block(index)?.forward(&streams[i], None, cx)?;
+            check_finite(which, index, &streams[i])?;
+        }
+        let (error, cosine) = stream_error(&streams[0], &streams[1])?;
+        block_errors.push(error);
+        block_cosines.push(cosine);
     }
     let hidden = [models[0].final_norm(&streams[0])?, models[1].final_norm(&streams[1])?];
     drop(streams);
@@ -106,102 +130,135 @@ fn compare_chunks(before: &dyn Weights, after: &dyn Weights, chunks: &[Vec<u32>]
         cx.progress(Stage::Compare, 2 * blocks + index as u64, total);
         let before = scored(chunk, &hidden[0][index], &heads[0])?;
         let after = scored(chunk, &hidden[1][index], &heads[1])?;
-        tokens.extend(compare_rows(&before, &after)?);
+        tokens.extend(before.map_with(&after, |_, p, q, target| {
+            let (before, after) = (Score::of(p, target), Score::of(q, target));
+            token_comparison(target, kl_between(p, before.log_z, q, after.log_z), &before, &after)
+        })?);
+        if let Some(base) = &mut base {
+            base.add(&before)?;
+        }
     }
     cx.progress(Stage::Compare, total, total);
-    Ok(summary(options, block_errors, tokens))
+    Ok(Comparison { block_errors, block_cosines, ..Comparison::new(CompareOptions { chunks: chunks.len(), ..options }, tokens) })
+}
+
+fn token_comparison(token: u32, kl: f64, before: &Score, after: &Score) -> TokenComparison {
+    TokenComparison {
+        token,
+        kl,
+        nll_before: before.nll,
+        nll_after: after.nll,
+        top_before: before.top[0],
+        top_after: after.top[0],
+        top5_shared: before.shared(after),
+    }
+}
+
+/// What the original says about a text, kept small; see [`super::base`]. `model` is its fingerprint.
+///
+/// # Errors
+/// As [`compare`].
+pub fn make_base(
+    weights: &dyn Weights,
+    tokenizer: &Tokenizer,
+    text: &HoldOutText,
+    options: CompareOptions,
+    model: &str,
+    cx: &JobContext,
+) -> Result<CompactBase> {
+    let chunks = chunks(weights, tokenizer, text, options, cx)?;
+    let mut base = BaseBuilder::new(model, options, &chunks);
+    single(weights, &chunks, options.runtime, cx, |_, scored| base.add(scored))?;
+    Ok(base.finish())
+}
+
+/// Compares a model with a stored base, on the base's own text and in its arithmetic.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_with_base(base: &CompactBase, after: &dyn Weights, tokenizer: &Tokenizer, cx: &JobContext) -> Result<Comparison> {
+    let vocab = after.config().vocab_size;
+    if vocab != base.vocab() || tokenizer.vocab_size() > vocab {
+        let (expected, got) = (format!("a vocabulary of {}", base.vocab()), vocab.max(tokenizer.vocab_size()).to_string());
+        return Err(Error::Mismatch { operation: "compare with the base", expected, got });
+    }
+    let options = base.options();
+    let (mut tokens, mut bounds) = (Vec::new(), Vec::new());
+    single(after, base.chunks(), options.runtime, cx, |chunk, scored| {
+        let records = base.records_of(chunk)?;
+        for row in scored.map(|i, logits, target| {
+            let (after, record) = (Score::of(logits, target), &records[i]);
+            let kl = record.kl(logits, after.log_z);
+            (token_comparison(target, kl.estimate, &record.score(), &after), kl)
+        })? {
+            tokens.push(row.0);
+            bounds.push(row.1);
+        }
+        Ok(())
+    })?;
+    let mut comparison = Comparison::new(options, tokens);
+    comparison.bounds = Some(KlBounds::of(&bounds));
+    comparison.worst = worst(&comparison, base.chunks(), tokenizer);
+    Ok(comparison)
 }
 
 /// Perplexity and its standard error over the scored positions, as llama.cpp prints them.
 ///
 /// # Errors
 /// As [`compare`].
-pub fn perplexity(model: &dyn Weights, tokenizer: &Tokenizer, text: &str, options: CompareOptions, cx: &JobContext) -> Result<(f64, f64)> {
-    let chunks = chunks(tokenizer, text, options, cx)?;
-    let transformer = Transformer::new(model)?;
-    let total = (transformer.blocks() + chunks.len()) as u64;
-    let mut stream = transformer.embed(&chunks)?;
-    for index in 0..transformer.blocks() {
-        cx.progress(Stage::Compare, index as u64, total);
-        stream = transformer.block(index)?.forward(&stream, None, cx)?;
-    }
-    let hidden = transformer.final_norm(&stream)?;
-    let head = transformer.head()?;
+pub fn perplexity(model: &dyn Weights, tokenizer: &Tokenizer, text: &HoldOutText, options: CompareOptions, cx: &JobContext) -> Result<(f64, f64)> {
+    let chunks = chunks(model, tokenizer, text, options, cx)?;
     let mut nll = Vec::new();
-    for (index, chunk) in chunks.iter().enumerate() {
-        cx.checkpoint()?;
-        cx.progress(Stage::Compare, (transformer.blocks() + index) as u64, total);
-        nll.extend(score(&scored(chunk, &hidden[index], &head)?)?.into_iter().map(|s| s.nll));
-    }
-    cx.progress(Stage::Compare, total, total);
+    single(model, &chunks, options.runtime, cx, |_, scored| {
+        nll.extend(scored.map(|_, row, target| Score::of(row, target).nll)?);
+        Ok(())
+    })?;
     Ok(perplexity_of(&nll))
 }
 
-fn chunks(tokenizer: &Tokenizer, text: &str, options: CompareOptions, cx: &JobContext) -> Result<Vec<Vec<u32>>> {
-    if options.context < 4 || options.chunks == 0 {
-        return Err(Error::Input(format!("{} chunks of {} tokens leave nothing to score", options.chunks, options.context)));
+/// Runs one model and hands on the scored half of each chunk.
+fn single(weights: &dyn Weights, chunks: &[Vec<u32>], runtime: Runtime, cx: &JobContext, mut each: impl FnMut(usize, &Scored) -> Result<()>) -> Result<()> {
+    let running = Running { weights, runtime };
+    let model = Transformer::new(&running)?;
+    let total = (model.blocks() + chunks.len()) as u64;
+    let mut stream = model.embed(chunks)?;
+    for index in 0..model.blocks() {
+        cx.progress(Stage::Compare, index as u64, total);
+        stream = model.block(index)?.forward(&stream, None, cx)?;
+        check_finite("the model", index, &stream)?;
+    }
+    let (hidden, head) = (model.final_norm(&stream)?, model.head()?);
+    drop(stream);
+    for (index, chunk) in chunks.iter().enumerate() {
+        cx.checkpoint()?;
+        cx.progress(Stage::Compare, (model.blocks() + index) as u64, total);
+        each(index, &scored(chunk, &hidden[index], &head)?)?;
+    }
+    cx.progress(Stage::Compare, total, total);
+    Ok(())
+}
+
+fn chunks(model: &dyn Weights, tokenizer: &Tokenizer, text: &HoldOutText, options: CompareOptions, cx: &JobContext) -> Result<Vec<Vec<u32>>> {
+    let CompareOptions { chunks: count, context, .. } = options;
+    if context < 4 || count == 0 {
+        return Err(Error::Input(format!("{count} chunks of {context} tokens leave nothing to score")));
     }
     cx.progress(Stage::Tokenize, 0, 1);
-    let chunks = sequences(tokenizer, text, options.context, Some(options.chunks))?;
+    let chunks = sequences(tokenizer, text.as_str(), context, Some(count))?;
     cx.progress(Stage::Tokenize, 1, 1);
-    if chunks.len() < options.chunks {
-        let text = format!("the text has only {} of {} chunks of {} tokens", chunks.len(), options.chunks, options.context);
-        cx.reporter.notice(None, crate::report::NoticeKind::Other { text });
+    let vocab = model.config().vocab_size;
+    if let Some(token) = chunks.iter().flatten().find(|t| **t as usize >= vocab) {
+        return Err(Error::Input(format!("the tokenizer is not this model's: it gives token {token}, the model knows {vocab}")));
+    }
+    let tell = |text: String| cx.reporter.notice(None, NoticeKind::Other { text });
+    if chunks.len() < count {
+        tell(format!("the text has only {} of {count} chunks of {context} tokens", chunks.len()));
+    }
+    let trained = model.config().context_length;
+    if (1..context).contains(&trained) {
+        tell(format!("chunks of {context} tokens are longer than the {trained} the model was trained for; figures behind that say little"));
     }
     Ok(chunks)
-}
-
-/// ‖b − a‖² / ‖a‖² over all sequences.
-fn stream_error(a: &[Tensor], b: &[Tensor]) -> Result<f64> {
-    let (mut error, mut norm) = (0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        let (e, n) = with_values(a, |a| {
-            with_values(b, |b| {
-                Ok(a.iter().zip(b).fold((0.0f64, 0.0f64), |(e, n), (&a, &b)| {
-                    let (a, b) = (f64::from(a), f64::from(b));
-                    (e + (b - a) * (b - a), n + a * a)
-                }))
-            })
-        })?;
-        error += e;
-        norm += n;
-    }
-    Ok(ratio(error, norm))
-}
-
-fn compare_rows(before: &Scored, after: &Scored) -> Result<Vec<TokenComparison>> {
-    let kl: Vec<f64> =
-        before.rows(|p| after.rows(|q| Ok(p.par_chunks(before.vocab).zip(q.par_chunks(before.vocab)).map(|(p, q)| kl_divergence(p, q)).collect())))?;
-    let rows = score(before)?.into_iter().zip(score(after)?);
-    Ok(rows
-        .zip(kl)
-        .zip(&before.targets)
-        .map(|(((b, a), kl), &token)| TokenComparison { token, kl, nll_before: b.nll, nll_after: a.nll, top_before: b.top, top_after: a.top })
-        .collect())
-}
-
-fn summary(options: CompareOptions, block_errors: Vec<f64>, tokens: Vec<TokenComparison>) -> Comparison {
-    let column = |f: fn(&TokenComparison) -> f64| tokens.iter().map(f).collect::<Vec<f64>>();
-    let mut kl = column(|t| t.kl);
-    let (kl_mean, kl_error) = mean_and_standard_error(&kl);
-    kl.sort_by(f64::total_cmp);
-    Comparison {
-        options,
-        kl_mean,
-        kl_error,
-        kl_quantiles: [0.5, 0.9, 0.99, 0.999, 1.0].map(|q| quantile(&kl, q)),
-        perplexity_before: perplexity_of(&column(|t| t.nll_before)),
-        perplexity_after: perplexity_of(&column(|t| t.nll_after)),
-        top1: mean_and_standard_error(&column(|t| f64::from(u8::from(t.top_before == t.top_after)))),
-        block_errors,
-        tokens,
-    }
-}
-
-/// exp(mean NLL), and its standard error to first order: PPL · SE(mean NLL).
-fn perplexity_of(nll: &[f64]) -> (f64, f64) {
-    let (mean, error) = mean_and_standard_error(nll);
-    (mean.exp(), mean.exp() * error)
 }
 
 #[cfg(test)]
@@ -210,16 +267,22 @@ mod tests {
     use crate::model::random::RandomLlama;
     use crate::source::RopeLayout;
 
-    const OPTIONS: CompareOptions = CompareOptions { chunks: 2, context: 16 };
+    const OPTIONS: CompareOptions = CompareOptions { chunks: 2, context: 16, runtime: Runtime::Exact, noise_floor: false };
+
+    fn compare_random(before: &RandomLlama, after: &RandomLlama) -> Result<Comparison> {
+        compare_chunks([before, after], [Runtime::Exact; 2], &before.sequences(&[16, 16]), OPTIONS, None, &JobContext::silent())
+    }
 
     #[test]
     fn a_model_compared_with_itself_has_no_divergence() {
         let model = RandomLlama::new(21, RopeLayout::Half, true);
-        let same = compare_chunks(&model, &model, &model.sequences(&[16, 16]), OPTIONS, &JobContext::silent()).unwrap();
+        let same = compare_random(&model, &model).unwrap();
         assert!(same.kl_mean.abs() < 1e-12 && same.kl_quantiles[4].abs() < 1e-12, "KL {} {}", same.kl_mean, same.kl_quantiles[4]);
-        assert_eq!(same.top1, (1.0, 0.0), "every top token stays");
+        assert_eq!((same.top1, same.top5), ((1.0, 0.0), (1.0, 0.0)), "every top token stays");
         assert_eq!(same.block_errors, [0.0, 0.0], "no error behind any block");
+        assert_eq!(same.block_cosines, [1.0, 1.0], "the same direction");
         assert_eq!(same.perplexity_before, same.perplexity_after, "one perplexity");
+        assert_eq!((same.perplexity_ratio, same.delta_p_rms), ((1.0, 0.0), (0.0, 0.0)), "nothing changed");
         assert_eq!(same.tokens.len(), 2 * 7, "positions 8..15 of each chunk, each predicting the next token");
     }
 
@@ -229,12 +292,13 @@ mod tests {
         let damaged = |amount: f32| {
             let mut other = model.clone();
             other.tensors["blk.1.ffn_down.weight"].0.iter_mut().enumerate().for_each(|(i, w)| *w += amount * (i as f32).sin());
-            compare_chunks(&model, &other, &model.sequences(&[16, 16]), OPTIONS, &JobContext::silent()).unwrap()
+            compare_random(&model, &other).unwrap()
         };
         let (little, much) = (damaged(0.01), damaged(0.1));
         assert!(0.0 < little.kl_mean && little.kl_mean < much.kl_mean, "{} < {}", little.kl_mean, much.kl_mean);
         assert_eq!(little.block_errors[0], 0.0, "the first block is whole");
         assert!(0.0 < little.block_errors[1] && little.block_errors[1] < much.block_errors[1], "the second is not");
+        assert!(1.0 > little.block_cosines[1] && little.block_cosines[1] > much.block_cosines[1], "and points elsewhere");
         assert!(little.kl_quantiles.windows(2).all(|w| w[0] <= w[1]), "quantiles are sorted");
         assert!((little.kl_quantiles[4] - little.tokens.iter().fold(0.0, |m: f64, t| m.max(t.kl))).abs() < 1e-15, "the largest is the last quantile");
     }
@@ -244,13 +308,23 @@ mod tests {
         let model = RandomLlama::new(23, RopeLayout::Half, true);
         let mut shallow = model.clone();
         shallow.config.block_count = 1;
-        let result = compare_chunks(&model, &shallow, &model.sequences(&[16]), OPTIONS, &JobContext::silent());
-        assert!(matches!(result, Err(Error::Mismatch { .. })), "{result:?}");
+        assert!(matches!(compare_random(&model, &shallow), Err(Error::Mismatch { .. })), "one block and two");
     }
 
     #[test]
-    fn perplexity_of_a_fair_coin_is_two() {
-        let (ppl, error) = perplexity_of(&[2f64.ln(); 10]);
-        assert!((ppl - 2.0).abs() < 1e-12 && error.abs() < 1e-12, "{ppl} ± {error}");
+    fn a_model_with_nan_is_named_with_block_channel_and_token() {
+        let model = RandomLlama::new(24, RopeLayout::Half, true);
+        let mut broken = model.clone();
+        broken.tensors["blk.1.ffn_down.weight"].0[7 * 36] = f32::NAN;
+        let error = compare_random(&model, &broken).unwrap_err().to_string();
+        assert!(error.starts_with("the quantized model gives NaN or infinity: behind block 1, channel 7, first at token 0"), "{error}");
+    }
+
+    #[test]
+    fn the_noise_floor_is_small_and_bf16_is_above_the_order_of_sums() {
+        let model = RandomLlama::new(25, RopeLayout::Half, true);
+        let noise = noise_floor(&model, &model.sequences(&[16, 16]), OPTIONS, &JobContext::silent()).unwrap();
+        assert!(noise.other_order < 1e-9, "order of sums {}", noise.other_order);
+        assert!(noise.bf16 > 1e-8 && noise.bf16 < 1e-2, "bf16 {}", noise.bf16);
     }
 }

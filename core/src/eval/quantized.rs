@@ -1,5 +1,6 @@
 //! A model whose quantized tensors replace the original ones, for the forward pass.
 
+use crate::codec::Format;
 use crate::error::Result;
 use crate::job::Artifact;
 use crate::model::Weights;
@@ -26,5 +27,9 @@ impl Weights for Quantized<'_> {
         let mut values = vec![0.0; shape.iter().product()];
         record.stored_as.decode(bytes, &mut values);
         Ok(Some((values, shape)))
+    }
+
+    fn stored_as(&self, name: &str) -> Option<Format> {
+        self.artifact.tensor(name).map_or_else(|| self.source.stored_as(name), |(record, _)| Some(record.stored_as))
     }
 }

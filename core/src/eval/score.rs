@@ -3,9 +3,12 @@
 
 use crate::error::{Error, Result};
 use crate::model::{Head, logits_of, with_values};
-use crate::numeric::metric::{argmax, log_sum_exp};
+use crate::numeric::metric::log_sum_exp;
 use candle_core::Tensor;
 use rayon::prelude::*;
+
+/// Tokens of the top-5 agreement.
+pub(super) const TOP: usize = 5;
 
 /// Logits of the scored positions, and what really followed each.
 pub(super) struct Scored {
@@ -16,18 +19,53 @@ pub(super) struct Scored {
     pub(super) targets: Vec<u32>,
 }
 
-/// One position.
+/// What one row of logits says.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Score {
+    /// log Σ exp of the logits.
+    pub(super) log_z: f64,
     /// −log p of the token that followed, nats.
     pub(super) nll: f64,
-    /// The most likely token.
-    pub(super) top: u32,
+    /// The most likely tokens, most likely first; the first id of equals.
+    pub(super) top: [u32; TOP],
+}
+
+impl Score {
+    /// Of a row whose next token is `target`.
+    pub(super) fn of(row: &[f32], target: u32) -> Self {
+        let log_z = log_sum_exp(row);
+        Self { log_z, nll: log_z - f64::from(row[target as usize]), top: top_of(row) }
+    }
+
+    /// How many of the most likely tokens are among the other's.
+    pub(super) fn shared(&self, other: &Self) -> u8 {
+        self.top.iter().filter(|t| other.top.contains(t)).count() as u8
+    }
+}
+
+/// The most likely tokens of a row; a vocabulary of fewer repeats its last.
+fn top_of(row: &[f32]) -> [u32; TOP] {
+    let mut top: Vec<(f32, u32)> = Vec::with_capacity(TOP + 1);
+    for (id, &v) in row.iter().enumerate() {
+        if top.len() == TOP && v <= top[TOP - 1].0 {
+            continue;
+        }
+        let at = top.iter().position(|(t, _)| v > *t).unwrap_or(top.len());
+        top.insert(at, (v, id as u32));
+        top.truncate(TOP);
+    }
+    let last = top.last().map_or(0, |t| t.1);
+    std::array::from_fn(|i| top.get(i).map_or(last, |t| t.1))
+}
+
+/// How many positions of a chunk of `context` tokens are scored.
+pub(super) fn scored_positions(context: usize) -> usize {
+    context - 1 - context / 2
 }
 
 /// The scored half of a chunk of at least 4 tokens, from its final hidden states.
 pub(super) fn scored(chunk: &[u32], hidden: &Tensor, head: &Head) -> Result<Scored> {
-    let first = chunk.len() / 2;
-    let rows = chunk.len() - 1 - first;
+    let (first, rows) = (chunk.len() / 2, scored_positions(chunk.len()));
     let vocab = head.vocab();
     let targets = chunk[first + 1..].to_vec();
     if let Some(token) = targets.iter().find(|t| **t as usize >= vocab) {
@@ -36,17 +74,32 @@ pub(super) fn scored(chunk: &[u32], hidden: &Tensor, head: &Head) -> Result<Scor
     Ok(Scored { logits: logits_of(&hidden.narrow(0, first, rows)?, head)?, vocab, targets })
 }
 
-/// Likelihood and most likely token of every row.
-pub(super) fn score(scored: &Scored) -> Result<Vec<Score>> {
-    scored.rows(|logits| {
-        let rows = logits.par_chunks(scored.vocab).zip(&scored.targets);
-        Ok(rows.map(|(row, &target)| Score { nll: log_sum_exp(row) - f64::from(row[target as usize]), top: argmax(row) as u32 }).collect())
-    })
+impl Scored {
+    /// `f` of every row of logits, rows in parallel: its place in the chunk's scored half, its logits, the token that followed.
+    pub(super) fn map<R: Send>(&self, f: impl Fn(usize, &[f32], u32) -> R + Sync) -> Result<Vec<R>> {
+        with_values(&self.logits, |logits| {
+            let rows = logits.par_chunks(self.vocab).zip(&self.targets).enumerate();
+            Ok(rows.map(|(i, (row, &target))| f(i, row, target)).collect())
+        })
+    }
+
+    /// As [`Self::map`] of the rows of two models on the same chunk.
+    pub(super) fn map_with<R: Send>(&self, other: &Self, f: impl Fn(usize, &[f32], &[f32], u32) -> R + Sync) -> Result<Vec<R>> {
+        if (self.vocab, &self.targets) != (other.vocab, &other.targets) {
+            let (expected, got) = (format!("{} logits a token", self.vocab), other.vocab.to_string());
+            return Err(Error::Mismatch { operation: "compare logits", expected, got });
+        }
+        with_values(&other.logits, |others| self.map(|i, row, target| f(i, row, &others[i * self.vocab..(i + 1) * self.vocab], target)))
+    }
 }
 
-impl Scored {
-    /// Lets `f` see the logits, row after row.
-    pub(super) fn rows<R>(&self, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
-        with_values(&self.logits, f)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_top_is_sorted_and_the_first_of_equals_wins() {
+        assert_eq!(top_of(&[0.0, 3.0, 1.0, 3.0, -1.0, 2.0, 0.5]), [1, 3, 5, 2, 6], "sorted");
+        assert_eq!(top_of(&[1.0, 2.0]), [1, 0, 0, 0, 0], "a vocabulary of two");
     }
 }

@@ -1,7 +1,7 @@
 //! Everything the window, the command line and the tests can know about a job. Typed; never text to be parsed.
 
 use super::{Artifact, QuantizeOptions};
-use crate::calibrate::{Calibration, CalibrationOptions};
+use crate::calibrate::{Calibration, CalibrationOptions, CalibrationText, HoldOutText};
 use crate::codec::Format;
 use crate::error::UserMessage;
 use crate::eval::{CompareOptions, Comparison};
@@ -109,7 +109,7 @@ pub enum JobKind {
         /// The model.
         source: Arc<Source>,
         /// The text itself.
-        text: Arc<str>,
+        text: CalibrationText,
         /// How much.
         options: CalibrationOptions,
     },
@@ -140,7 +140,7 @@ pub enum JobKind {
         /// The quantized tensors.
         artifact: Arc<Artifact>,
         /// Held-out text.
-        text: Arc<str>,
+        text: HoldOutText,
         /// How much.
         options: CompareOptions,
     },

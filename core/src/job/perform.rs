@@ -22,6 +22,7 @@ pub fn run(kind: JobKind, cx: &JobContext) -> Result<Product> {
         JobKind::Compare { source, artifact, text, options } => {
             let after = Quantized { source: &source, artifact: &artifact };
             let tokenizer = source.tokenizer()?;
+            let options = eval::CompareOptions { runtime: artifact.recipe.target.into(), ..options };
             Product::Comparison(Arc::new(eval::compare(&*source, &after, &tokenizer, &text, options, cx)?))
         }
         JobKind::Export { source, artifact, format, path } => Product::Exported(Arc::new(export::writer(format).write(&source, &artifact, &path, cx)?)),

@@ -1,5 +1,6 @@
 //! One transformer block: attention and feed-forward, each added to the residual stream, with norms where the architecture has them.
 
+use super::Arithmetic;
 use super::attention::{Heads, Scoring, Span, attention};
 use super::feed_forward::FeedForward;
 use super::linear::Linear;
@@ -32,6 +33,8 @@ pub struct Block {
     output_readers: Readers,
     around_feed_forward: Surround,
     feed_forward: FeedForward,
+    /// How keys and values are kept.
+    cache: Arithmetic,
 }
 
 /// What all blocks of a model share.
@@ -111,6 +114,7 @@ impl Block {
             output_readers: Readers::new(vec![format!("blk.{index}.attn_output.weight")], None),
             around_feed_forward: Surround::load(weights, anatomy, index, ["ffn_norm", "post_ffw_norm", "layer_output_norm"])?,
             feed_forward: FeedForward::load(weights, anatomy, index)?,
+            cache: weights.cache_arithmetic(),
         })
     }
 
@@ -172,8 +176,10 @@ impl Block {
     }
 
     fn run(&self, x: Vec<f32>, spans: &[Span], cache: Option<&mut KeyValueCache>, mut taps: Option<&mut dyn Taps>) -> Result<Vec<f32>> {
-        let [mut q, mut k, v] = self.projections.run(self.around_attention.enter(&x), reborrow(&mut taps))?;
+        let [mut q, mut k, mut v] = self.projections.run(self.around_attention.enter(&x), reborrow(&mut taps))?;
         self.turn(&mut q, &mut k, spans);
+        self.cache.round(&mut k, self.heads.key_value * self.heads.dim);
+        self.cache.round(&mut v, self.heads.key_value * self.heads.dim);
         let attended = match cache {
             None => attention(&q, &k, &v, self.heads, spans, &self.scoring),
             Some(cache) => {

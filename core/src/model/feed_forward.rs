@@ -125,7 +125,7 @@ impl Mixture {
         let shared = match weights.load(&shared_gate)? {
             None => None,
             Some((_, shape)) => {
-                let gate = Linear::of(load_shaped(weights, &shared_gate, &shape)?, hidden);
+                let gate = Linear::of(load_shaped(weights, &shared_gate, &shape)?, hidden, weights.arithmetic(&shared_gate));
                 Some((Network::load(weights, anatomy, block, "_shexp", None, experts.shared_size)?, gate))
             }
         };

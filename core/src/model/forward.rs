@@ -187,7 +187,11 @@ impl<'a> Transformer<'a> {
         config.predicts_tokens()?;
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let name = if config.tied_head { EMBEDDING } else { HEAD };
-        Ok(Head { weight: tensor_from(load_shaped(self.weights, name, &[vocab, hidden])?, vocab, hidden)?, soft_cap: self.anatomy.logit_soft_cap })
+        Ok(Head {
+            weight: tensor_from(load_shaped(self.weights, name, &[vocab, hidden])?, vocab, hidden)?,
+            soft_cap: self.anatomy.logit_soft_cap,
+            arithmetic: self.weights.arithmetic(name),
+        })
     }
 }
 

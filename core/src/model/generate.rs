@@ -1,5 +1,6 @@
 //! Continuing a prompt, token by token, with cached keys and values.
 
+use super::Arithmetic;
 use super::Weights;
 use super::block::{Block, KeyValueCache};
 use super::embedding::Embedding;
@@ -83,7 +84,7 @@ impl Generator {
         let width = hidden.dims2()?.1;
         let last = with_values(&hidden, |values| Ok(values[values.len() - width..].to_vec()))?;
         let last = self.last_norm.as_ref().map_or_else(|| last.clone(), |norm| norm.apply(&last));
-        Ok(logits(&last, self.head.as_deref().unwrap_or(self.embedding.table()), width, self.soft_cap))
+        Ok(logits(&last, self.head.as_deref().unwrap_or(self.embedding.table()), width, self.soft_cap, Arithmetic::F32))
     }
 }
 

@@ -1,7 +1,8 @@
 //! From final hidden states to logits.
 
+use super::Arithmetic;
 use super::activation::soft_cap;
-use super::linear::times_transposed;
+use super::linear::multiply;
 use super::values::{tensor_from, with_values};
 use crate::error::{Error, Result};
 use candle_core::Tensor;
@@ -12,6 +13,8 @@ pub struct Head {
     pub(super) weight: Tensor,
     /// Logits go through cap·tanh(logit / cap).
     pub(super) soft_cap: Option<f32>,
+    /// What the runtime multiplies with.
+    pub(super) arithmetic: Arithmetic,
 }
 
 impl Head {
@@ -30,13 +33,13 @@ pub fn logits_of(hidden: &Tensor, head: &Head) -> Result<Tensor> {
     if width != inner {
         return Err(Error::Mismatch { operation: "logits", expected: format!("{inner} channels"), got: width.to_string() });
     }
-    let logits = with_values(hidden, |x| with_values(&head.weight, |w| Ok(logits(x, w, width, head.soft_cap))))?;
+    let logits = with_values(hidden, |x| with_values(&head.weight, |w| Ok(logits(x, w, width, head.soft_cap, head.arithmetic))))?;
     tensor_from(logits, tokens, vocab)
 }
 
 /// As [`logits_of`], of slices.
-pub(super) fn logits(hidden: &[f32], weight: &[f32], width: usize, cap: Option<f32>) -> Vec<f32> {
-    let mut logits = times_transposed(hidden, weight, width);
+pub(super) fn logits(hidden: &[f32], weight: &[f32], width: usize, cap: Option<f32>, arithmetic: Arithmetic) -> Vec<f32> {
+    let mut logits = multiply(hidden, weight, width, arithmetic);
     if let Some(cap) = cap {
         soft_cap(&mut logits, 1.0, cap);
     }

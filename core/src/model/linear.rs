@@ -1,9 +1,11 @@
 //! One linear layer, y = x·Wᵀ + b, and the matrix product all others stand on.
 
+use super::Arithmetic;
 use super::weights::{Weights, require};
 use crate::error::{Error, Result};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use std::ops::Range;
 
 /// A loaded linear layer. The weight stays as stored: outputs × inputs, row-major.
 pub(super) struct Linear {
@@ -11,27 +13,30 @@ pub(super) struct Linear {
     bias: Option<Vec<f32>>,
     inputs: usize,
     outputs: usize,
+    arithmetic: Arithmetic,
 }
 
 impl Linear {
     /// Loads `stem.weight` and, when there is one, `stem.bias`.
     pub(super) fn load(weights: &dyn Weights, stem: &str, outputs: usize, inputs: usize) -> Result<Self> {
-        let weight = load_shaped(weights, &format!("{stem}.weight"), &[outputs, inputs])?;
+        let name = format!("{stem}.weight");
+        let (weight, arithmetic) = (load_shaped(weights, &name, &[outputs, inputs])?, weights.arithmetic(&name));
         let name = format!("{stem}.bias");
         let bias = weights.load(&name)?.map(|found| check_shape(&name, found, &[outputs])).transpose()?;
-        Ok(Self { weight, bias, inputs, outputs })
+        Ok(Self { weight, bias, inputs, outputs, arithmetic })
     }
 
     /// From a weight, row-major, without bias.
-    pub(super) fn of(weight: Vec<f32>, inputs: usize) -> Self {
+    pub(super) fn of(weight: Vec<f32>, inputs: usize, arithmetic: Arithmetic) -> Self {
         let outputs = weight.len() / inputs;
-        Self { weight, bias: None, inputs, outputs }
+        Self { weight, bias: None, inputs, outputs, arithmetic }
     }
 
     /// The slices of a stack of `count` linears without bias, outermost first.
     pub(super) fn load_stack(weights: &dyn Weights, name: &str, count: usize, outputs: usize, inputs: usize) -> Result<Vec<Self>> {
         let stack = load_shaped(weights, name, &[count, outputs, inputs])?;
-        Ok(stack.chunks_exact(outputs * inputs).map(|weight| Self::of(weight.to_vec(), inputs)).collect())
+        let arithmetic = weights.arithmetic(name);
+        Ok(stack.chunks_exact(outputs * inputs).map(|weight| Self::of(weight.to_vec(), inputs, arithmetic)).collect())
     }
 
     /// Width of its input.
@@ -41,7 +46,7 @@ impl Linear {
 
     /// tokens × inputs → tokens × outputs.
     pub(super) fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = times_transposed(x, &self.weight, self.inputs);
+        let mut y = multiply(x, &self.weight, self.inputs, self.arithmetic);
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(self.outputs) {
                 for (v, b) in row.iter_mut().zip(bias) {
@@ -77,6 +82,38 @@ fn check_shape(name: &str, (values, found): (Vec<f32>, Vec<usize>), shape: &[usi
         return Ok(values);
     }
     Err(Error::Mismatch { operation: "load weights", expected: format!("{name} of shape {shape:?}"), got: format!("{found:?} ({} values)", values.len()) })
+}
+
+/// x·Wᵀ as a runtime of this arithmetic computes it; `x` has rows of `inner` values.
+pub(super) fn multiply(x: &[f32], weight: &[f32], inner: usize, arithmetic: Arithmetic) -> Vec<f32> {
+    match arithmetic {
+        Arithmetic::F32 => times_transposed(x, weight, inner),
+        Arithmetic::HalvedSums => {
+            let mut y = partial_product(x, weight, inner, 0..inner / 2);
+            y.iter_mut().zip(partial_product(x, weight, inner, inner / 2..inner)).for_each(|(a, b)| *a += b);
+            y
+        }
+        _ => {
+            let mut x = x.to_vec();
+            arithmetic.round(&mut x, inner);
+            times_transposed(&x, weight, inner)
+        }
+    }
+}
+
+/// As [`times_transposed`] over some of the inner columns.
+fn partial_product(a: &[f32], b: &[f32], inner: usize, columns: Range<usize>) -> Vec<f32> {
+    let (rows, outputs) = (a.len() / inner, b.len() / inner);
+    let mut out = vec![0.0; rows * outputs];
+    matmul(
+        MatMut::from_row_major_slice_mut(&mut out, rows, outputs),
+        Accum::Replace,
+        MatRef::from_row_major_slice(a, rows, inner).subcols(columns.start, columns.len()),
+        MatRef::from_row_major_slice(b, outputs, inner).subcols(columns.start, columns.len()).transpose(),
+        1.0,
+        Par::rayon(0),
+    );
+    out
 }
 
 /// A·Bᵀ for row-major A (rows of `inner`) and B (rows of `inner`); the result is row-major, A's rows × B's rows.

@@ -7,6 +7,7 @@
 //! Absent on purpose: encoder-decoders, state spaces, multi-head latent attention.
 
 mod activation;
+mod arithmetic;
 mod attention;
 mod block;
 mod embedding;
@@ -29,6 +30,7 @@ mod naive;
 #[cfg(test)]
 pub(crate) mod random;
 
+pub use arithmetic::Arithmetic;
 pub use block::{Block, KeyValueCache};
 pub use forward::Transformer;
 pub use generate::{GenerateOptions, Generator, generate};

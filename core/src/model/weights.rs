@@ -1,7 +1,10 @@
 //! Where a forward pass gets its weights: an opened source, or a source with some tensors replaced by their quantized selves.
 
+use super::Arithmetic;
+use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::source::{ModelConfig, Source};
+use crate::tensor::DType;
 
 /// A named set of weights of one architecture.
 pub trait Weights: Send + Sync {
@@ -13,6 +16,21 @@ pub trait Weights: Send + Sync {
     /// # Errors
     /// What reading it says.
     fn load(&self, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>>;
+
+    /// What a tensor is stored as, where that is known and has a name of ours.
+    fn stored_as(&self, _name: &str) -> Option<Format> {
+        None
+    }
+
+    /// How the input of the linear with this weight is represented when it is multiplied.
+    fn arithmetic(&self, _name: &str) -> Arithmetic {
+        Arithmetic::F32
+    }
+
+    /// How keys and values are kept.
+    fn cache_arithmetic(&self) -> Arithmetic {
+        Arithmetic::F32
+    }
 }
 
 impl Weights for Source {
@@ -23,6 +41,16 @@ impl Weights for Source {
     fn load(&self, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>> {
         let Some(index) = self.find(name) else { return Ok(None) };
         Ok(Some((self.view(index).to_f32()?, self.tensors[index].shape.clone())))
+    }
+
+    fn stored_as(&self, name: &str) -> Option<Format> {
+        match self.tensors[self.find(name)?].dtype {
+            DType::F32 => Some(Format::F32),
+            DType::F16 => Some(Format::F16),
+            DType::Bf16 => Some(Format::Bf16),
+            DType::Ggml(t) => Some(Format::Ggml(t)),
+            _ => None,
+        }
     }
 }
 

@@ -35,7 +35,11 @@ pub fn log_sum_exp(logits: &[f32]) -> f64 {
 
 /// KL(p ‖ q) in nats of the softmax distributions of two logit rows: Σ p·(log p − log q).
 pub fn kl_divergence(before: &[f32], after: &[f32]) -> f64 {
-    let (zp, zq) = (log_sum_exp(before), log_sum_exp(after));
+    kl_between(before, log_sum_exp(before), after, log_sum_exp(after))
+}
+
+/// As [`kl_divergence`] when the [`log_sum_exp`] of both rows is known.
+pub fn kl_between(before: &[f32], zp: f64, after: &[f32], zq: f64) -> f64 {
     let mut kl = 0.0;
     for (&a, &b) in before.iter().zip(after) {
         let log_p = f64::from(a) - zp;

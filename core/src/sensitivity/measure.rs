@@ -124,7 +124,7 @@ mod tests {
             }
         }
         let sum_squares = (0..COLUMNS).map(|i| gram[i * COLUMNS + i]).collect();
-        let statistics = InputStatistics { tokens: 100, sum_squares, gram: Some(gram) };
+        let statistics = InputStatistics { tokens: 100, sum_squares, gram: Some(gram), ..InputStatistics::default() };
         Calibration {
             model: model.to_owned(),
             text: String::new(),
