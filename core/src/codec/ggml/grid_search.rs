@@ -1,8 +1,7 @@
 //! The row of a codebook grid that is nearest to a group of weights, exactly, by weighted squares.
 //!
 //! The distance is a sum over positions and a grid has few levels, so a row is two halves: the costs of all patterns of half a row (3⁴ or
-//! 8² of them) are tabled, and a row costs one addition. Sixteen searches run together, one in each lane: the scales that a group may
-//! have, or the groups of a super-block with their scales.
+//! 8² of them) are tabled, and a row costs one addition. Sixteen groups are searched together, one in each lane.
 //!
 //! Where signs are free the search is on magnitudes. Where the number of minus signs must be even and is odd, one sign is wrong: the other
 //! sign of a weight |x| at value v costs w·(|x| + v)² − w·(|x| − v)² = 4·w·|x|·v more, and the cheapest position of each half is tabled too.
@@ -81,17 +80,38 @@ pub(super) struct Tables {
     second: [Wide; ROOM],
     /// Least cost of one wrong sign in the half.
     flip_first: [Wide; ROOM],
+    /// The same, with the cost of the half.
     flip_second: [Wide; ROOM],
 }
 
-/// The operands of sixteen searches for a row of `W` among `K` levels.
-pub(super) struct Wanted<const W: usize, const K: usize> {
+/// The values of a super-block by lanes: `B` batches of sixteen groups of `W`.
+pub(super) struct Groups<const W: usize, const B: usize> {
     /// The weights; magnitudes where signs are stored apart.
-    pub(super) x: [Lanes; W],
+    x: [[Lanes; W]; B],
     /// Their importances.
-    pub(super) w: [Lanes; W],
-    /// scale · level.
-    pub(super) values: [Lanes; K],
+    w: [[Lanes; W]; B],
+    /// What a wrong sign costs is this times |x|·v: 4·w, and 0 where no sign is wrong.
+    flip: [[Lanes; W]; B],
+}
+
+impl<const W: usize, const B: usize> Groups<W, B> {
+    /// `odd` says which groups have a wrong sign.
+    #[inline(always)]
+    pub(super) fn new(x: &[f32; 256], w: &[f32; 256], odd: &[f32; 64]) -> Self {
+        let mut groups = Self { x: [[[0.0; LANES]; W]; B], w: [[[0.0; LANES]; W]; B], flip: [[[0.0; LANES]; W]; B] };
+        for batch in 0..B {
+            for i in 0..W {
+                for c in 0..LANES {
+                    let group = batch * LANES + c;
+                    let at = group * W + i;
+                    groups.x[batch][i][c] = x[at];
+                    groups.w[batch][i][c] = w[at];
+                    groups.flip[batch][i][c] = 4.0 * odd[group] * w[at];
+                }
+            }
+        }
+        groups
+    }
 }
 
 impl Tables {
@@ -100,91 +120,98 @@ impl Tables {
         Self { first: empty, second: empty, flip_first: empty, flip_second: empty }
     }
 
-    /// Tables the costs.
+    /// Tables the costs of a batch whose levels are worth `values`; `FLIPS`: also those of wrong signs.
     #[inline(always)]
-    pub(super) fn fill<const W: usize, const K: usize>(&mut self, wanted: &Wanted<W, K>) {
-        table(&mut self.first, wanted, 0, cost, add);
-        table(&mut self.second, wanted, W / 2, cost, add);
-    }
-
-    /// Tables also the costs of one wrong sign; in lanes where `odd` is 0 it costs nothing.
-    #[inline(always)]
-    pub(super) fn fill_flips<const W: usize, const K: usize>(&mut self, wanted: &Wanted<W, K>, odd: &Lanes) {
-        let mut tipped = Wanted { x: wanted.x, w: [[0.0; LANES]; W], values: wanted.values };
-        for i in 0..W {
-            for c in 0..LANES {
-                tipped.w[i][c] = 4.0 * odd[c] * wanted.w[i][c];
+    pub(super) fn fill<const FLIPS: bool, const W: usize, const B: usize, const K: usize>(&mut self, groups: &Groups<W, B>, batch: usize, values: &[Lanes; K]) {
+        let (x, w, flip) = (&groups.x[batch], &groups.w[batch], &groups.flip[batch]);
+        table(&mut self.first, x, w, values, 0, cost, add);
+        table(&mut self.second, x, w, values, W / 2, cost, add);
+        if FLIPS {
+            table(&mut self.flip_first, x, flip, values, 0, product, min);
+            table(&mut self.flip_second, x, flip, values, W / 2, product, min);
+            for b in 0..K.pow(W as u32 / 2) {
+                let both = array(|c| self.second[b].0[c] + self.flip_second[b].0[c]);
+                keep(&mut self.flip_second[b], both);
             }
         }
-        table(&mut self.flip_first, &tipped, 0, product, min);
-        table(&mut self.flip_second, &tipped, W / 2, product, min);
     }
 
-    /// The least cost of a row.
+    /// The least cost of a row; `FLIPPED`: of one with a wrong sign, where there is one.
     #[inline(always)]
-    pub(super) fn least<const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> Lanes {
-        let mut best = [f32::INFINITY; LANES];
-        for a in 0..STARTS - 1 {
-            let mut tail = [f32::INFINITY; LANES];
-            for &b in &rows.second[rows.of(a)] {
-                let costs = &self.second[usize::from(b) & (ROOM - 1)].0;
-                for c in 0..LANES {
-                    tail[c] = min(tail[c], costs[c]);
+    pub(super) fn least<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> Lanes {
+        self.scan::<FLIPPED, N, STARTS>(rows).0
+    }
+
+    /// The row of least cost, its place in the grid, and that cost.
+    #[inline(always)]
+    pub(super) fn nearest<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> ([usize; LANES], Lanes) {
+        let (best, firsts) = self.scan::<FLIPPED, N, STARTS>(rows);
+        let mut places = [0; LANES];
+        for c in 0..LANES {
+            let a = firsts[c] as usize;
+            let mut least = f32::INFINITY;
+            for place in rows.of(a) {
+                let b = usize::from(rows.second[place]) & (ROOM - 1);
+                let mut cost = self.second[b].0[c];
+                if FLIPPED {
+                    cost = min(cost + self.flip_first[a].0[c], self.flip_second[b].0[c]);
+                }
+                if cost < least {
+                    (least, places[c]) = (cost, usize::from(rows.index[place]));
                 }
             }
-            for c in 0..LANES {
-                best[c] = min(best[c], self.first[a].0[c] + tail[c]);
-            }
         }
-        best
+        (places, best)
     }
 
-    /// The least cost of a row with one wrong sign.
+    /// The least costs and the first halves that have them.
     #[inline(always)]
-    pub(super) fn least_flipped<const N: usize, const STARTS: usize>(&mut self, rows: &Rows<N, STARTS>) -> Lanes {
+    fn scan<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> (Lanes, Lanes) {
+        let (mut floor, mut flipped_floor) = ([f32::INFINITY; LANES], [f32::INFINITY; LANES]);
         for b in 0..STARTS - 1 {
-            for c in 0..LANES {
-                self.flip_second[b].0[c] += self.second[b].0[c];
+            floor = lower(&floor, &self.second[b].0);
+            if FLIPPED {
+                flipped_floor = lower(&flipped_floor, &self.flip_second[b].0);
             }
         }
-        let mut best = [f32::INFINITY; LANES];
+        let (mut best, mut firsts) = ([f32::INFINITY; LANES], [0.0f32; LANES]);
         for a in 0..STARTS - 1 {
+            let (first, flip) = (&self.first[a].0, &self.flip_first[a].0);
+            let whole = |tail: &Lanes, flipped: &Lanes| -> Lanes {
+                array(|c| first[c] + if FLIPPED { min(tail[c] + flip[c], flipped[c]) } else { tail[c] })
+            };
+            // No row of this first half can be better, in no lane.
+            let bound = whole(&floor, &flipped_floor);
+            let mut better = false;
+            for c in 0..LANES {
+                better |= bound[c] < best[c];
+            }
+            if !better {
+                continue;
+            }
             let (mut tail, mut flipped) = ([f32::INFINITY; LANES], [f32::INFINITY; LANES]);
             for &b in &rows.second[rows.of(a)] {
                 let b = usize::from(b) & (ROOM - 1);
-                for c in 0..LANES {
-                    tail[c] = min(tail[c], self.second[b].0[c]);
-                    flipped[c] = min(flipped[c], self.flip_second[b].0[c]);
+                tail = lower(&tail, &self.second[b].0);
+            }
+            if FLIPPED {
+                for &b in &rows.second[rows.of(a)] {
+                    flipped = lower(&flipped, &self.flip_second[usize::from(b) & (ROOM - 1)].0);
                 }
             }
+            let costs = whole(&tail, &flipped);
             for c in 0..LANES {
-                best[c] = min(best[c], self.first[a].0[c] + min(tail[c] + self.flip_first[a].0[c], flipped[c]));
+                firsts[c] = if costs[c] < best[c] { a as f32 } else { firsts[c] };
             }
+            best = lower(&best, &costs);
         }
-        best
+        (best, firsts)
     }
+}
 
-    /// The row of least cost and that cost; `FLIPPED`: with one wrong sign.
-    #[inline(always)]
-    pub(super) fn nearest<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> ([usize; LANES], Lanes) {
-        let (mut best, mut places) = ([f32::INFINITY; LANES], [0.0f32; LANES]);
-        for a in 0..STARTS - 1 {
-            let (first, flip) = (self.first[a].0, self.flip_first[a].0);
-            for place in rows.of(a) {
-                let b = usize::from(rows.second[place]) & (ROOM - 1);
-                let (second, at) = (&self.second[b].0, place as f32);
-                for c in 0..LANES {
-                    let mut cost = first[c] + second[c];
-                    if FLIPPED {
-                        cost += min(flip[c], self.flip_second[b].0[c]);
-                    }
-                    places[c] = if cost < best[c] { at } else { places[c] };
-                    best[c] = min(best[c], cost);
-                }
-            }
-        }
-        (array(|c| usize::from(rows.index[places[c] as usize])), best)
-    }
+#[inline(always)]
+fn lower(a: &Lanes, b: &Lanes) -> Lanes {
+    array(|c| min(a[c], b[c]))
 }
 
 /// w·(x − v)².
@@ -209,29 +236,37 @@ fn add(a: f32, b: f32) -> f32 {
 #[inline(always)]
 fn table<const W: usize, const K: usize>(
     out: &mut [Wide; ROOM],
-    wanted: &Wanted<W, K>,
+    x: &[Lanes; W],
+    w: &[Lanes; W],
+    values: &[Lanes; K],
     from: usize,
     number: impl Fn(f32, f32, f32) -> f32,
     join: impl Fn(f32, f32) -> f32,
 ) {
-    let mut count = 1;
-    for i in from..from + W / 2 {
+    for l in 0..K {
+        let first = array(|c| number(x[from][c], w[from][c], values[l][c]));
+        keep(&mut out[l], first);
+    }
+    let mut count = K;
+    for i in from + 1..from + W / 2 {
         let mut own = [Wide([0.0; LANES]); K];
         for l in 0..K {
-            for c in 0..LANES {
-                own[l].0[c] = number(wanted.x[i][c], wanted.w[i][c], wanted.values[l][c]);
-            }
+            keep(&mut own[l], array(|c| number(x[i][c], w[i][c], values[l][c])));
         }
         // In place: a pattern's extensions do not lie before it.
         for p in (0..count).rev() {
-            let before = out[p];
+            let before = out[p & (ROOM - 1)].0;
             for l in 0..K {
-                let extended = &mut out[(p * K + l) & (ROOM - 1)].0;
-                for c in 0..LANES {
-                    extended[c] = if i == from { own[l].0[c] } else { join(before.0[c], own[l].0[c]) };
-                }
+                keep(&mut out[(p * K + l) & (ROOM - 1)], array(|c| join(before[c], own[l].0[c])));
             }
         }
         count *= K;
     }
+}
+
+/// Stores lanes, and hides that from the optimiser: it would spread the lanes of several stores over vectors of its own, by gathering.
+#[inline(always)]
+fn keep(place: &mut Wide, lanes: Lanes) {
+    *place = Wide(lanes);
+    std::hint::black_box(place);
 }

@@ -1,10 +1,7 @@
 //! Encoders of the grid types with shifted ternary rows: IQ1_S (one shift for 32 values) and IQ1_M (one for 8).
-//!
-//! There are eight scales and two shifts, so the sixteen lanes are all there is: lane c stands for scale c % 8 and, from lane 8 on, for the
-//! negative shift.
 
 use super::encode::{BlockEncoder, put_half};
-use super::grid_search::{Rows, Tables, Wanted};
+use super::grid_search::{Groups, Rows, Tables};
 use super::grids::{self, IQ1_LEVELS};
 use super::lattice::{Codes, Fit, Lattice, fit_lattice};
 use super::super_block::floored;
@@ -12,9 +9,7 @@ use crate::codec::lanes::{LANES, Lanes, array, min};
 
 static ROWS: Rows<2048, 82> = Rows::new(&grids::IQ1, &IQ1_LEVELS);
 
-/// 2s + 1 for s in 0 ..= 7, twice.
-const TWICE: Lanes = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
-const START: Lanes = [0.22, 0.3, 0.38, 0.46, 0.54, 0.63, 0.73, 0.85, 0.22, 0.3, 0.38, 0.46, 0.54, 0.63, 0.73, 0.85];
+const START: [f32; 8] = [0.22, 0.3, 0.38, 0.46, 0.54, 0.63, 0.73, 0.85];
 const SHIFT: f32 = 0.125;
 
 /// A row without −1: with d = 0 and the positive shift it gives zeros that are not negative.
@@ -33,29 +28,28 @@ const ZEROS: u16 = {
     row as u16
 };
 
-/// scale · (level + shift).
+/// scale · (level + shift) for the sixteen groups of a batch.
 #[inline(always)]
-fn values(scales: &Lanes, shifts: &Lanes) -> [Lanes; 3] {
-    array(|l| array(|c| scales[c] * (l as f32 - 1.0 + shifts[c])))
+fn values<const N: usize>(batch: usize, scales: &Lanes, shifts: &Lanes) -> [Lanes; 3] {
+    let own: Lanes = array(|c| scales[(batch * LANES + c) * 8 / N]);
+    array(|l| array(|c| own[c] * (l as f32 - 1.0 + shifts[c])))
 }
 
-/// Eight values under eight scales and both shifts.
+/// The least errors of a batch with the positive shift and with the negative.
 #[inline(always)]
-fn least(x: &[f32; 8], w: &[f32; 8], scales: &Lanes, tables: &mut Tables) -> Lanes {
-    let shifts: Lanes = array(|c| if c < 8 { SHIFT } else { -SHIFT });
-    tables.fill::<8, 3>(&Wanted { x: array(|i| [x[i]; LANES]), w: array(|i| [w[i]; LANES]), values: values(scales, &shifts) });
-    tables.least(&ROWS)
+fn least_of_both<const N: usize>(groups: &Groups<8, 2>, batch: usize, scales: &Lanes, tables: &mut Tables) -> [Lanes; 2] {
+    let mut least = [[0.0; LANES]; 2];
+    for (minus, least) in least.iter_mut().enumerate() {
+        let shift = SHIFT * (1.0 - 2.0 * minus as f32);
+        tables.fill::<false, 8, 2, 3>(groups, batch, &values::<N>(batch, scales, &[shift; LANES]));
+        *least = tables.least::<false, 2048, 82>(&ROWS);
+    }
+    least
 }
 
-/// The rows of sixteen groups from group `first` on, and their errors.
 #[inline(always)]
-fn nearest<const N: usize>(x: &[f32; 256], w: &[f32; 256], first: usize, scales: &Lanes, shifts: &Lanes, tables: &mut Tables) -> ([usize; LANES], Lanes) {
-    let own: Lanes = array(|c| scales[(first + c) * 8 / N]);
-    tables.fill::<8, 3>(&Wanted {
-        x: array(|i| array(|c| x[(first + c) * 8 + i])),
-        w: array(|i| array(|c| w[(first + c) * 8 + i])),
-        values: values(&own, shifts),
-    });
+fn nearest<const N: usize>(groups: &Groups<8, 2>, batch: usize, scales: &Lanes, shifts: &Lanes, tables: &mut Tables) -> ([usize; LANES], Lanes) {
+    tables.fill::<false, 8, 2, 3>(groups, batch, &values::<N>(batch, scales, shifts));
     tables.nearest::<false, 2048, 82>(&ROWS)
 }
 
@@ -72,29 +66,37 @@ pub(super) struct Iq1S;
 
 impl Lattice<32> for Iq1S {
     const UNIT: f32 = 1.0;
-    const MULTIPLES: Lanes = TWICE;
-    const START: Lanes = START;
+    const TOP: i32 = 7;
+    const START: [f32; 8] = START;
+    type Groups = Groups<8, 2>;
 
     #[inline(always)]
-    fn errors(x: &[f32; 32], w: &[f32; 32], scales: &Lanes, tables: &mut Tables) -> Lanes {
-        let mut errors = [0.0; LANES];
-        for (x, w) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0) {
-            let least = least(x, w, scales, tables);
-            for c in 0..LANES {
-                errors[c] += least[c];
-            }
-        }
-        errors
+    fn groups(x: &[f32; 256], w: &[f32; 256]) -> Self::Groups {
+        Groups::new(x, w, &[0.0; 64])
     }
 
     #[inline(always)]
-    fn assign(x: &[f32; 256], w: &[f32; 256], scales: &Lanes, lanes: &[usize; LANES], tables: &mut Tables) -> Codes {
-        let mut codes = Codes::ZERO;
-        for first in [0, LANES] {
-            let shifts: Lanes = array(|c| if lanes[(first + c) / 4] < 8 { SHIFT } else { -SHIFT });
-            let (rows, _) = nearest::<32>(x, w, first, scales, &shifts, tables);
+    fn errors(groups: &Self::Groups, scales: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]) {
+        let mut errors = [[0.0; LANES]; 2];
+        for batch in 0..2 {
+            let least = least_of_both::<32>(groups, batch, scales, tables);
             for c in 0..LANES {
-                put(&mut codes, first + c, rows[c], shifts[c]);
+                errors[0][(batch * LANES + c) / 4] += least[0][c];
+                errors[1][(batch * LANES + c) / 4] += least[1][c];
+            }
+        }
+        let minus = array(|s| errors[1][s] < errors[0][s]);
+        (array(|s| min(errors[0][s], errors[1][s])), minus)
+    }
+
+    #[inline(always)]
+    fn assign(_: &[f32; 256], _: &[f32; 256], groups: &Self::Groups, scales: &Lanes, minus: &[bool; LANES], tables: &mut Tables) -> Codes {
+        let mut codes = Codes::ZERO;
+        for batch in 0..2 {
+            let shifts: Lanes = array(|c| if minus[(batch * LANES + c) / 4] { -SHIFT } else { SHIFT });
+            let (rows, _) = nearest::<32>(groups, batch, scales, &shifts, tables);
+            for c in 0..LANES {
+                put(&mut codes, batch * LANES + c, rows[c], shifts[c]);
             }
         }
         codes
@@ -105,31 +107,37 @@ pub(super) struct Iq1M;
 
 impl Lattice<16> for Iq1M {
     const UNIT: f32 = 1.0;
-    const MULTIPLES: Lanes = TWICE;
-    const START: Lanes = START;
+    const TOP: i32 = 7;
+    const START: [f32; 8] = START;
+    type Groups = Groups<8, 2>;
 
     #[inline(always)]
-    fn errors(x: &[f32; 16], w: &[f32; 16], scales: &Lanes, tables: &mut Tables) -> Lanes {
-        let mut errors = [0.0; LANES];
-        for (x, w) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0) {
-            let least = least(x, w, scales, tables);
-            for c in 0..LANES {
-                // Each group has the better shift.
-                errors[c] += min(least[c % 8], least[c % 8 + 8]);
-            }
-        }
-        errors
+    fn groups(x: &[f32; 256], w: &[f32; 256]) -> Self::Groups {
+        Groups::new(x, w, &[0.0; 64])
     }
 
     #[inline(always)]
-    fn assign(x: &[f32; 256], w: &[f32; 256], scales: &Lanes, _: &[usize; LANES], tables: &mut Tables) -> Codes {
+    fn errors(groups: &Self::Groups, scales: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]) {
+        let mut errors = [0.0; LANES];
+        for batch in 0..2 {
+            let least = least_of_both::<16>(groups, batch, scales, tables);
+            for c in 0..LANES {
+                // Each group has the better shift.
+                errors[(batch * LANES + c) / 2] += min(least[0][c], least[1][c]);
+            }
+        }
+        (errors, [false; LANES])
+    }
+
+    #[inline(always)]
+    fn assign(_: &[f32; 256], _: &[f32; 256], groups: &Self::Groups, scales: &Lanes, _: &[bool; LANES], tables: &mut Tables) -> Codes {
         let mut codes = Codes::ZERO;
-        for first in [0, LANES] {
-            let (plus, right) = nearest::<16>(x, w, first, scales, &[SHIFT; LANES], tables);
-            let (minus, left) = nearest::<16>(x, w, first, scales, &[-SHIFT; LANES], tables);
+        for batch in 0..2 {
+            let (plus, right) = nearest::<16>(groups, batch, scales, &[SHIFT; LANES], tables);
+            let (minus, left) = nearest::<16>(groups, batch, scales, &[-SHIFT; LANES], tables);
             for c in 0..LANES {
                 let (row, shift) = if left[c] < right[c] { (minus[c], -SHIFT) } else { (plus[c], SHIFT) };
-                put(&mut codes, first + c, row, shift);
+                put(&mut codes, batch * LANES + c, row, shift);
             }
         }
         codes
@@ -152,7 +160,7 @@ impl BlockEncoder<256, 50> for Iq1S {
         let fit = fit::<Self, 32>(x, w);
         put_half(block, 0, fit.d);
         for sub in 0..8 {
-            let mut high = (fit.lanes[sub] as u16 & 7) << 12 | u16::from(fit.codes.signs[4 * sub]) << 15;
+            let mut high = u16::from(fit.integers[sub]) << 12 | u16::from(fit.codes.signs[4 * sub]) << 15;
             for i in 0..4 {
                 let row = fit.codes.rows[4 * sub + i];
                 block[2 + 4 * sub + i] = row as u8;
@@ -177,7 +185,7 @@ impl BlockEncoder<256, 56> for Iq1M {
         for word in 0..4 {
             let mut bits = (d >> (4 * word)) << 12;
             for i in 0..4 {
-                bits |= (fit.lanes[4 * word + i] as u16 & 7) << (3 * i);
+                bits |= u16::from(fit.integers[4 * word + i]) << (3 * i);
             }
             block[48 + 2 * word..50 + 2 * word].copy_from_slice(&bits.to_le_bytes());
         }

@@ -1,20 +1,17 @@
 //! Encoders of the grid types with signs: IQ2_XXS, IQ2_XS, IQ2_S (rows of 8), IQ3_XXS, IQ3_S (rows of 4).
 
 use super::encode::{BlockEncoder, put_half};
-use super::grid_search::{Rows, Tables, Wanted};
+use super::grid_search::{Groups, Rows, Tables};
 use super::grids::{self, IQ2_LEVELS, IQ3_S_LEVELS, IQ3_XXS_LEVELS};
 use super::lattice::{Codes, Lattice, fit_lattice};
 use super::super_block::floored;
-use crate::codec::lanes::{LANES, Lanes, array, spread};
+use crate::codec::lanes::{LANES, Lanes, array, min};
 
 static IQ2_XXS_ROWS: Rows<256, 82> = Rows::new(&grids::IQ2_XXS, &IQ2_LEVELS);
 static IQ2_XS_ROWS: Rows<512, 82> = Rows::new(&grids::IQ2_XS, &IQ2_LEVELS);
 static IQ2_S_ROWS: Rows<1024, 82> = Rows::new(&grids::IQ2_S, &IQ2_LEVELS);
 static IQ3_XXS_ROWS: Rows<256, 65> = Rows::new(&grids::IQ3_XXS, &IQ3_XXS_LEVELS);
 static IQ3_S_ROWS: Rows<512, 65> = Rows::new(&grids::IQ3_S, &IQ3_S_LEVELS);
-
-/// 2s + 1 for s in 0 ..= 15.
-const ODD: Lanes = spread(1.0, 31.0);
 
 /// Bit i: value i is negative.
 #[inline(always)]
@@ -31,26 +28,18 @@ fn is_odd(signs: u8) -> bool {
     signs.count_ones() % 2 == 1
 }
 
-/// One group under sixteen scales.
+/// Magnitudes by lanes; `EVEN`: eight values have an even number of minus signs, else one is wrong.
 #[inline(always)]
-fn across_scales<const W: usize, const K: usize>(x: &[f32; W], w: &[f32; W], scales: &Lanes, levels: &[i8; K]) -> Wanted<W, K> {
-    Wanted { x: array(|i| [x[i].abs(); LANES]), w: array(|i| [w[i]; LANES]), values: array(|l| array(|c| scales[c] * f32::from(levels[l]))) }
+fn magnitudes<const EVEN: bool, const W: usize, const B: usize>(x: &[f32; 256], w: &[f32; 256]) -> Groups<W, B> {
+    let odd = array(|group| f32::from(u8::from(EVEN && group * W < 256 && is_odd(signs_of(&x.as_chunks().0[(group * W / 8) % 32])))));
+    Groups::new(&array(|i| x[i].abs()), w, &odd)
 }
 
-/// Sixteen groups from group `first` on, each under the scale of its sub-block of `N`.
+/// scale · level for the sixteen groups of a batch.
 #[inline(always)]
-fn across_groups<const N: usize, const W: usize, const K: usize>(
-    x: &[f32; 256],
-    w: &[f32; 256],
-    first: usize,
-    scales: &Lanes,
-    levels: &[i8; K],
-) -> Wanted<W, K> {
-    Wanted {
-        x: array(|i| array(|c| x[(first + c) * W + i].abs())),
-        w: array(|i| array(|c| w[(first + c) * W + i])),
-        values: array(|l| array(|c| scales[(first + c) * W / N] * f32::from(levels[l]))),
-    }
+fn values<const N: usize, const W: usize, const K: usize>(batch: usize, scales: &Lanes, levels: &[i8; K]) -> [Lanes; K] {
+    let own: Lanes = array(|c| scales[(batch * LANES + c) * W / N]);
+    array(|l| array(|c| own[c] * f32::from(levels[l])))
 }
 
 /// Signs of eight values that stand for magnitudes `levels`, the cheapest changed where their number must be even and is not.
@@ -73,27 +62,15 @@ fn put(codes: &mut Codes, octet: usize, signs: u8, levels: &[f32; 8]) {
     }
 }
 
-/// Errors of a sub-block of rows of 8; `EVEN`: each row has an even number of minus signs.
+/// Errors of sub-blocks of rows of 8.
 #[inline(always)]
-fn errors_of_8<const EVEN: bool, const N: usize, const R: usize>(
-    x: &[f32; N],
-    w: &[f32; N],
-    scales: &Lanes,
-    tables: &mut Tables,
-    rows: &Rows<R, 82>,
-) -> Lanes {
+fn errors_of_8<const EVEN: bool, const N: usize, const R: usize>(groups: &Groups<8, 2>, scales: &Lanes, tables: &mut Tables, rows: &Rows<R, 82>) -> Lanes {
     let mut errors = [0.0; LANES];
-    for (x, w) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0) {
-        let wanted = across_scales(x, w, scales, &IQ2_LEVELS);
-        tables.fill(&wanted);
-        let least = if EVEN && is_odd(signs_of(x)) {
-            tables.fill_flips(&wanted, &[1.0; LANES]);
-            tables.least_flipped(rows)
-        } else {
-            tables.least(rows)
-        };
+    for batch in 0..2 {
+        tables.fill::<EVEN, 8, 2, 3>(groups, batch, &values::<N, 8, 3>(batch, scales, &IQ2_LEVELS));
+        let least = tables.least::<EVEN, R, 82>(rows);
         for c in 0..LANES {
-            errors[c] += least[c];
+            errors[(batch * LANES + c) * 8 / N] += least[c];
         }
     }
     errors
@@ -102,8 +79,8 @@ fn errors_of_8<const EVEN: bool, const N: usize, const R: usize>(
 /// The nearest rows of 8.
 #[inline(always)]
 fn assign_8<const EVEN: bool, const N: usize, const R: usize>(
-    x: &[f32; 256],
-    w: &[f32; 256],
+    (x, w): (&[f32; 256], &[f32; 256]),
+    groups: &Groups<8, 2>,
     scales: &Lanes,
     tables: &mut Tables,
     rows: &Rows<R, 82>,
@@ -111,17 +88,11 @@ fn assign_8<const EVEN: bool, const N: usize, const R: usize>(
 ) -> Codes {
     let mut codes = Codes::ZERO;
     let (xs, ws) = (x.as_chunks::<8>().0, w.as_chunks::<8>().0);
-    for first in [0, LANES] {
-        let wanted = across_groups::<N, 8, 3>(x, w, first, scales, &IQ2_LEVELS);
-        tables.fill(&wanted);
-        let nearest = if EVEN {
-            tables.fill_flips(&wanted, &array(|c| f32::from(u8::from(is_odd(signs_of(&xs[first + c]))))));
-            tables.nearest::<true, R, 82>(rows).0
-        } else {
-            tables.nearest::<false, R, 82>(rows).0
-        };
-        for (c, row) in nearest.into_iter().enumerate() {
-            let group = first + c;
+    for batch in 0..2 {
+        tables.fill::<EVEN, 8, 2, 3>(groups, batch, &values::<N, 8, 3>(batch, scales, &IQ2_LEVELS));
+        let (nearest, _) = tables.nearest::<EVEN, R, 82>(rows);
+        for c in 0..LANES {
+            let (group, row) = (batch * LANES + c, nearest[c]);
             codes.rows[group] = row as u16;
             let levels = array(|i| f32::from(grid[row][i]));
             let signs = signs_of(&xs[group]);
@@ -131,38 +102,17 @@ fn assign_8<const EVEN: bool, const N: usize, const R: usize>(
     codes
 }
 
-/// Errors of a sub-block of rows of 4; `EVEN`: each pair of rows has an even number of minus signs.
+/// Errors of sub-blocks of rows of 4; `EVEN`: each pair of rows has an even number of minus signs.
 #[inline(always)]
-fn errors_of_4<const EVEN: bool, const R: usize>(
-    x: &[f32; 32],
-    w: &[f32; 32],
-    scales: &Lanes,
-    tables: &mut Tables,
-    rows: &Rows<R, 65>,
-    levels: &[i8; 8],
-) -> Lanes {
+fn errors_of_4<const EVEN: bool, const R: usize>(groups: &Groups<4, 4>, scales: &Lanes, tables: &mut Tables, rows: &Rows<R, 65>, levels: &[i8; 8]) -> Lanes {
     let mut errors = [0.0; LANES];
-    for (x, w) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0) {
-        // Without a wrong sign, and with one.
-        let (mut right, mut wrong) = ([0.0; LANES], [f32::INFINITY; LANES]);
-        let odd = EVEN && is_odd(signs_of(x));
-        for (x, w) in x.as_chunks::<4>().0.iter().zip(w.as_chunks::<4>().0) {
-            let wanted = across_scales(x, w, scales, levels);
-            tables.fill(&wanted);
-            let least = tables.least(rows);
-            if odd {
-                tables.fill_flips(&wanted, &[1.0; LANES]);
-                let flipped = tables.least_flipped(rows);
-                for c in 0..LANES {
-                    wrong[c] = (wrong[c] + least[c]).min(right[c] + flipped[c]);
-                }
-            }
-            for c in 0..LANES {
-                right[c] += least[c];
-            }
-        }
-        for c in 0..LANES {
-            errors[c] += if odd { wrong[c] } else { right[c] };
+    for batch in 0..4 {
+        tables.fill::<EVEN, 4, 4, 8>(groups, batch, &values::<32, 4, 8>(batch, scales, levels));
+        let right = tables.least::<false, R, 65>(rows);
+        let wrong = if EVEN { tables.least::<true, R, 65>(rows) } else { right };
+        for c in (0..LANES).step_by(2) {
+            // The wrong sign, if there is one, is in the first row or in the second.
+            errors[(batch * LANES + c) / 8] += min(wrong[c] + right[c + 1], right[c] + wrong[c + 1]);
         }
     }
     errors
@@ -171,34 +121,29 @@ fn errors_of_4<const EVEN: bool, const R: usize>(
 /// The nearest rows of 4.
 #[inline(always)]
 fn assign_4<const EVEN: bool, const R: usize>(
-    x: &[f32; 256],
-    w: &[f32; 256],
+    (x, w): (&[f32; 256], &[f32; 256]),
+    groups: &Groups<4, 4>,
     scales: &Lanes,
     tables: &mut Tables,
-    rows: &Rows<R, 65>,
-    grid: &[[i8; 4]; R],
+    (rows, grid): (&Rows<R, 65>, &[[i8; 4]; R]),
     levels: &[i8; 8],
 ) -> Codes {
     let mut codes = Codes::ZERO;
     let (xs, ws) = (x.as_chunks::<8>().0, w.as_chunks::<8>().0);
-    for first in [0, LANES, 2 * LANES, 3 * LANES] {
-        let wanted = across_groups::<32, 4, 8>(x, w, first, scales, levels);
-        tables.fill(&wanted);
+    for batch in 0..4 {
+        tables.fill::<EVEN, 4, 4, 8>(groups, batch, &values::<32, 4, 8>(batch, scales, levels));
         let (mut nearest, right) = tables.nearest::<false, R, 65>(rows);
         if EVEN {
-            tables.fill_flips(&wanted, &[1.0; LANES]);
             let (flipped, wrong) = tables.nearest::<true, R, 65>(rows);
             for c in (0..LANES).step_by(2) {
-                if is_odd(signs_of(&xs[(first + c) / 2])) {
-                    let place = if wrong[c] + right[c + 1] < right[c] + wrong[c + 1] { c } else { c + 1 };
-                    nearest[place] = flipped[place];
-                }
+                let place = if wrong[c] + right[c + 1] < right[c] + wrong[c + 1] { c } else { c + 1 };
+                nearest[place] = flipped[place];
             }
         }
         for c in (0..LANES).step_by(2) {
-            let octet = (first + c) / 2;
-            let (a, b) = (nearest[c], nearest[c + 1]);
-            (codes.rows[first + c], codes.rows[first + c + 1]) = (a as u16, b as u16);
+            let group = batch * LANES + c;
+            let (a, b, octet) = (nearest[c], nearest[c + 1], group / 2);
+            (codes.rows[group], codes.rows[group + 1]) = (a as u16, b as u16);
             let levels = array(|i| f32::from(if i < 4 { grid[a][i] } else { grid[b][i - 4] }));
             let signs = signs_of(&xs[octet]);
             put(&mut codes, octet, if EVEN { even(signs, &xs[octet], &ws[octet], &levels) } else { signs }, &levels);
@@ -207,83 +152,117 @@ fn assign_4<const EVEN: bool, const R: usize>(
     codes
 }
 
-/// Declares a type: its name, values of a sub-block, unit of the scale, first scales, and the two searches with their operands' names.
+/// Declares a type: name, values of a sub-block, unit of the scale, first scales, groups, and the two searches with their operands' names.
 macro_rules! lattice {
-    ($name:ident, $sub:literal, $unit:expr, $start:expr, ($x:ident, $w:ident, $scales:ident, $tables:ident), $errors:expr, $assign:expr) => {
+    ($name:ident, $sub:literal, $unit:expr, $start:expr, $even:literal, $width:literal, $batches:literal,
+     ($both:ident, $groups:ident, $scales:ident, $tables:ident), $errors:expr, $assign:expr) => {
         pub(super) struct $name;
 
         impl Lattice<$sub> for $name {
             const UNIT: f32 = $unit;
-            const MULTIPLES: Lanes = ODD;
-            const START: Lanes = $start;
+            const TOP: i32 = 15;
+            const START: [f32; 8] = $start;
+            type Groups = Groups<$width, $batches>;
 
             #[inline(always)]
-            fn errors($x: &[f32; $sub], $w: &[f32; $sub], $scales: &Lanes, $tables: &mut Tables) -> Lanes {
-                $errors
+            fn groups(x: &[f32; 256], w: &[f32; 256]) -> Self::Groups {
+                magnitudes::<$even, $width, $batches>(x, w)
             }
 
             #[inline(always)]
-            fn assign($x: &[f32; 256], $w: &[f32; 256], $scales: &Lanes, _: &[usize; LANES], $tables: &mut Tables) -> Codes {
+            fn errors($groups: &Self::Groups, $scales: &Lanes, $tables: &mut Tables) -> (Lanes, [bool; LANES]) {
+                ($errors, [false; LANES])
+            }
+
+            #[inline(always)]
+            fn assign(x: &[f32; 256], w: &[f32; 256], $groups: &Self::Groups, $scales: &Lanes, _: &[bool; LANES], $tables: &mut Tables) -> Codes {
+                let $both = (x, w);
                 $assign
             }
         }
     };
 }
 
-const START_2: Lanes = spread(0.4 / 43.0, 1.1 / 43.0);
-const START_3_XXS: Lanes = spread(0.5 / 62.0, 1.1 / 62.0);
-const START_3_S: Lanes = spread(0.5 / 15.0, 1.1 / 15.0);
+/// Eight scales at which the largest magnitude is `low` to `high` times the largest level.
+const fn start(low: f32, high: f32, level: f32) -> [f32; 8] {
+    let mut scales = [0.0; 8];
+    let mut i = 0;
+    while i < 8 {
+        scales[i] = 1.0 / (level * (high + (low - high) * i as f32 / 7.0));
+        i += 1;
+    }
+    scales
+}
+
+const START_2: [f32; 8] = start(0.95, 2.2, 43.0);
+const START_3_XXS: [f32; 8] = start(0.92, 1.8, 62.0);
+const START_3_S: [f32; 8] = start(0.92, 1.8, 15.0);
 
 lattice!(
     Iq2Xxs,
     32,
     0.125,
     START_2,
-    (x, w, scales, tables),
-    errors_of_8::<true, 32, 256>(x, w, scales, tables, &IQ2_XXS_ROWS),
-    assign_8::<true, 32, 256>(x, w, scales, tables, &IQ2_XXS_ROWS, &grids::IQ2_XXS)
+    true,
+    8,
+    2,
+    (both, groups, scales, tables),
+    errors_of_8::<true, 32, 256>(groups, scales, tables, &IQ2_XXS_ROWS),
+    assign_8::<true, 32, 256>(both, groups, scales, tables, &IQ2_XXS_ROWS, &grids::IQ2_XXS)
 );
 lattice!(
     Iq2Xs,
     16,
     0.125,
     START_2,
-    (x, w, scales, tables),
-    errors_of_8::<true, 16, 512>(x, w, scales, tables, &IQ2_XS_ROWS),
-    assign_8::<true, 16, 512>(x, w, scales, tables, &IQ2_XS_ROWS, &grids::IQ2_XS)
+    true,
+    8,
+    2,
+    (both, groups, scales, tables),
+    errors_of_8::<true, 16, 512>(groups, scales, tables, &IQ2_XS_ROWS),
+    assign_8::<true, 16, 512>(both, groups, scales, tables, &IQ2_XS_ROWS, &grids::IQ2_XS)
 );
 lattice!(
     Iq2S,
     16,
     0.125,
     START_2,
-    (x, w, scales, tables),
-    errors_of_8::<false, 16, 1024>(x, w, scales, tables, &IQ2_S_ROWS),
-    assign_8::<false, 16, 1024>(x, w, scales, tables, &IQ2_S_ROWS, &grids::IQ2_S)
+    false,
+    8,
+    2,
+    (both, groups, scales, tables),
+    errors_of_8::<false, 16, 1024>(groups, scales, tables, &IQ2_S_ROWS),
+    assign_8::<false, 16, 1024>(both, groups, scales, tables, &IQ2_S_ROWS, &grids::IQ2_S)
 );
 lattice!(
     Iq3Xxs,
     32,
     0.25,
     START_3_XXS,
-    (x, w, scales, tables),
-    errors_of_4::<true, 256>(x, w, scales, tables, &IQ3_XXS_ROWS, &IQ3_XXS_LEVELS),
-    assign_4::<true, 256>(x, w, scales, tables, &IQ3_XXS_ROWS, &grids::IQ3_XXS, &IQ3_XXS_LEVELS)
+    true,
+    4,
+    4,
+    (both, groups, scales, tables),
+    errors_of_4::<true, 256>(groups, scales, tables, &IQ3_XXS_ROWS, &IQ3_XXS_LEVELS),
+    assign_4::<true, 256>(both, groups, scales, tables, (&IQ3_XXS_ROWS, &grids::IQ3_XXS), &IQ3_XXS_LEVELS)
 );
 lattice!(
     Iq3S,
     32,
     1.0,
     START_3_S,
-    (x, w, scales, tables),
-    errors_of_4::<false, 512>(x, w, scales, tables, &IQ3_S_ROWS, &IQ3_S_LEVELS),
-    assign_4::<false, 512>(x, w, scales, tables, &IQ3_S_ROWS, &grids::IQ3_S, &IQ3_S_LEVELS)
+    false,
+    4,
+    4,
+    (both, groups, scales, tables),
+    errors_of_4::<false, 512>(groups, scales, tables, &IQ3_S_ROWS, &IQ3_S_LEVELS),
+    assign_4::<false, 512>(both, groups, scales, tables, (&IQ3_S_ROWS, &grids::IQ3_S), &IQ3_S_LEVELS)
 );
 
 /// Four sign codes of 7 bits and the scale on top.
 #[inline(always)]
-fn sign_word(signs: &[u8], scale: usize) -> u32 {
-    let mut word = (scale as u32) << 28;
+fn sign_word(signs: &[u8], scale: u8) -> u32 {
+    let mut word = u32::from(scale) << 28;
     for i in 0..4 {
         word |= u32::from(signs[i] & 127) << (7 * i);
     }
@@ -300,7 +279,7 @@ impl BlockEncoder<256, 66> for Iq2Xxs {
             for i in 0..4 {
                 block[at + i] = fit.codes.rows[4 * sub + i] as u8;
             }
-            block[at + 4..at + 8].copy_from_slice(&sign_word(&fit.codes.signs[4 * sub..], fit.lanes[sub]).to_le_bytes());
+            block[at + 4..at + 8].copy_from_slice(&sign_word(&fit.codes.signs[4 * sub..], fit.integers[sub]).to_le_bytes());
         }
     }
 }
@@ -316,7 +295,7 @@ impl BlockEncoder<256, 74> for Iq2Xs {
             block[2 + 2 * i..4 + 2 * i].copy_from_slice(&word.to_le_bytes());
         }
         for sub in 0..16 {
-            block[66 + sub / 2] |= (fit.lanes[sub] as u8) << (4 * (sub % 2));
+            block[66 + sub / 2] |= fit.integers[sub] << (4 * (sub % 2));
         }
     }
 }
@@ -333,7 +312,7 @@ impl BlockEncoder<256, 82> for Iq2S {
             block[66 + i / 4] |= ((fit.codes.rows[i] >> 8) as u8) << (2 * (i % 4));
         }
         for sub in 0..16 {
-            block[74 + sub / 2] |= (fit.lanes[sub] as u8) << (4 * (sub % 2));
+            block[74 + sub / 2] |= fit.integers[sub] << (4 * (sub % 2));
         }
     }
 }
@@ -347,7 +326,7 @@ impl BlockEncoder<256, 98> for Iq3Xxs {
             block[2 + i] = fit.codes.rows[i] as u8;
         }
         for sub in 0..8 {
-            block[66 + 4 * sub..70 + 4 * sub].copy_from_slice(&sign_word(&fit.codes.signs[4 * sub..], fit.lanes[sub]).to_le_bytes());
+            block[66 + 4 * sub..70 + 4 * sub].copy_from_slice(&sign_word(&fit.codes.signs[4 * sub..], fit.integers[sub]).to_le_bytes());
         }
     }
 }
@@ -364,7 +343,7 @@ impl BlockEncoder<256, 110> for Iq3S {
         }
         block[74..106].copy_from_slice(&fit.codes.signs);
         for sub in 0..8 {
-            block[106 + sub / 2] |= (fit.lanes[sub] as u8) << (4 * (sub % 2));
+            block[106 + sub / 2] |= fit.integers[sub] << (4 * (sub % 2));
         }
     }
 }

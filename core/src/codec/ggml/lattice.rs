@@ -1,32 +1,35 @@
 //! The scale search of the grid types: ŵ = d·UNIT·(2s + 1)·v, v from a grid, s a small integer for each sub-block.
 //!
-//! 1. Each sub-block alone tries sixteen real scales; the largest of the best sets d.
-//! 2. With d as stored, each sub-block tries every integer there is, with the nearest rows, and keeps the one of least error.
+//! 1. Each sub-block alone tries eight real scales; the largest of the best sets d.
+//! 2. With d as stored, each sub-block tries the integers around its real scale, with the nearest rows, and keeps the one of least error.
 //! 3. d is fitted again by weighted least squares (rows and integers fixed), and 2 repeats while the error falls.
 //!
 //! Errors are exact: the rows are the nearest by the weighted squares that count, not those of an unweighted neighbourhood.
 
 use super::grid_search::Tables;
-use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, smallest, to_half, whole};
+use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, to_half};
 use std::ops::Add;
 
-/// Rounds of fitting d again.
-const ROUNDS: usize = 3;
+/// Integers tried for each sub-block, one round a line: so many, the first so far below the centre. More than one round fits d again.
+const ROUNDS: [(i32, i32); 2] = [(4, 1), (3, 1)];
 
 /// A grid type whose sub-blocks are `N` values.
 pub(super) trait Lattice<const N: usize> {
-    /// A sub-block's scale is d · UNIT · multiple.
+    /// A sub-block's scale is d · UNIT · (2s + 1), s in 0 ..= TOP.
     const UNIT: f32;
-    /// The multiple, 2s + 1, that a lane stands for; the last is the largest.
-    const MULTIPLES: Lanes;
+    const TOP: i32;
     /// The first scales, relative to the largest magnitude of the sub-block.
-    const START: Lanes;
+    const START: [f32; 8];
+    /// The super-block by lanes.
+    type Groups;
 
-    /// The errors of a sub-block with the nearest rows under sixteen scales.
-    fn errors(x: &[f32; N], w: &[f32; N], scales: &Lanes, tables: &mut Tables) -> Lanes;
+    fn groups(x: &[f32; 256], w: &[f32; 256]) -> Self::Groups;
 
-    /// The nearest rows when each sub-block has one scale, reached by one of the lanes.
-    fn assign(x: &[f32; 256], w: &[f32; 256], scales: &Lanes, lanes: &[usize; LANES], tables: &mut Tables) -> Codes;
+    /// The least errors of the sub-blocks with these scales, and (IQ1_S) whether it takes the negative shift.
+    fn errors(groups: &Self::Groups, scales: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]);
+
+    /// The nearest rows.
+    fn assign(x: &[f32; 256], w: &[f32; 256], groups: &Self::Groups, scales: &Lanes, minus: &[bool; LANES], tables: &mut Tables) -> Codes;
 }
 
 /// What is stored of 256 values beside the scales.
@@ -44,46 +47,78 @@ impl Codes {
     pub(super) const ZERO: Self = Self { rows: [0; 64], signs: [0; 32], values: [0.0; 256] };
 }
 
-/// The best d, the lane (integer scale) of each sub-block, and the codes; d = 0 stands for zeros.
+/// The best d, the integer s of each sub-block, and the codes; d = 0 stands for zeros.
 pub(super) struct Fit {
     pub(super) d: f32,
-    pub(super) lanes: [usize; LANES],
+    pub(super) integers: [u8; LANES],
     pub(super) codes: Codes,
+}
+
+/// The best of the scales tried, sub-block by sub-block.
+struct Best {
+    errors: Lanes,
+    scales: Lanes,
+    integers: [f32; LANES],
+    minus: [bool; LANES],
+}
+
+impl Best {
+    const NONE: Self = Self { errors: [f32::INFINITY; LANES], scales: [0.0; LANES], integers: [0.0; LANES], minus: [false; LANES] };
+
+    #[inline(always)]
+    fn take(&mut self, scales: &Lanes, integers: &Lanes, (errors, minus): (Lanes, [bool; LANES])) {
+        for s in 0..LANES {
+            if errors[s] < self.errors[s] {
+                (self.errors[s], self.scales[s], self.integers[s], self.minus[s]) = (errors[s], scales[s], integers[s], minus[s]);
+            }
+        }
+    }
 }
 
 #[inline(always)]
 pub(super) fn fit_lattice<L: Lattice<N>, const N: usize>(x: &[f32; 256], w: &[f32; 256]) -> Fit {
     let (xs, ws) = (x.as_chunks::<N>().0, w.as_chunks::<N>().0);
-    let mut tables = Tables::new();
-    let mut best = Fit { d: 0.0, lanes: [0; LANES], codes: Codes::ZERO };
+    let (groups, mut tables) = (L::groups(x, w), Tables::new());
+    let mut largest = [0.0f32; LANES];
+    for s in 0..256 / N {
+        largest[s] = fold(&xs[s], 0.0, |a, v| max(a, v.abs()));
+    }
+    let mut fit = Fit { d: 0.0, integers: [0; LANES], codes: Codes::ZERO };
     let (mut d, mut least) = (0.0f32, f32::INFINITY);
-    for round in 0..=ROUNDS {
-        let (mut scales, mut lanes, mut error) = ([0.0f32; LANES], [0; LANES], 0.0);
-        for s in 0..256 / N {
-            let largest = fold(&xs[s], 0.0, |a, v| max(a, v.abs()));
-            let tried: Lanes = if round == 0 { array(|c| largest * L::START[c]) } else { array(|c| d * (L::UNIT * L::MULTIPLES[c])) };
-            let made = whole(L::errors(&xs[s], &ws[s], &tried, &mut tables));
-            let c = smallest(&made);
-            error += made[c];
-            (scales[s], lanes[s]) = (tried[c], c);
+    let mut real: Lanes = [0.0; LANES];
+    for round in 0..=ROUNDS.len() {
+        let mut best = Best::NONE;
+        let (count, below) = if round == 0 { (L::START.len() as i32, 0) } else { ROUNDS[round - 1] };
+        for k in 0..count {
+            let mut integers = [0.0f32; LANES];
+            let mut scales = [0.0f32; LANES];
+            for s in 0..256 / N {
+                let centre = (0.5 * (real[s] / (d * L::UNIT)) - 0.5).round_ties_even();
+                integers[s] = (centre + (k - below) as f32).clamp(0.0, L::TOP as f32);
+                scales[s] = if round == 0 { largest[s] * L::START[k as usize] } else { d * (L::UNIT * (2.0 * integers[s] + 1.0)) };
+            }
+            best.take(&scales, &integers, L::errors(&groups, &scales, &mut tables));
         }
         if round == 0 {
-            let largest = fold(&scales, 0.0, max);
-            d = if largest < TINY { 0.0 } else { to_half(largest / (L::UNIT * L::MULTIPLES[LANES - 1])) };
+            real = best.scales;
+            let top = fold(&real, 0.0, max);
+            d = if top < TINY { 0.0 } else { to_half(top / (L::UNIT * (2 * L::TOP + 1) as f32)) };
             if d == 0.0 {
                 break;
             }
             continue;
         }
+        let error = fold(&best.errors[..256 / N], 0.0, f32::add);
         if error >= least {
             break;
         }
-        let codes = L::assign(x, w, &scales, &lanes, &mut tables);
-        (least, best) = (error, Fit { d, lanes, codes });
+        let codes = L::assign(x, w, &groups, &best.scales, &best.minus, &mut tables);
+        least = error;
+        fit = Fit { d, integers: array(|s| best.integers[s] as u8), codes };
         // Least squares of d.
         let (mut xv, mut vv) = (0.0f64, 0.0f64);
         for s in 0..256 / N {
-            let multiple = L::UNIT * L::MULTIPLES[lanes[s]];
+            let multiple = L::UNIT * (2.0 * best.integers[s] + 1.0);
             let values = &codes.values.as_chunks::<N>().0[s];
             let products: [f32; N] = array(|i| ws[s][i] * xs[s][i] * values[i]);
             let squares: [f32; N] = array(|i| ws[s][i] * values[i] * values[i]);
@@ -94,7 +129,7 @@ pub(super) fn fit_lattice<L: Lattice<N>, const N: usize>(x: &[f32; 256], w: &[f3
         if fitted <= 0.0 || fitted == d {
             break;
         }
-        d = fitted;
+        (d, real) = (fitted, best.scales);
     }
-    best
+    fit
 }
