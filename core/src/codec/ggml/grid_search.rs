@@ -6,7 +6,7 @@
 //! Where signs are free the search is on magnitudes. Where the number of minus signs must be even and is odd, one sign is wrong: the other
 //! sign of a weight |x| at value v costs w·(|x| + v)² − w·(|x| − v)² = 4·w·|x|·v more, and the cheapest position of each half is tabled too.
 
-use crate::codec::lanes::{LANES, Lanes, array, min};
+use crate::codec::lanes::{LANES, Lanes, array, min, whole};
 
 /// A grid of `N` rows, cut in halves and sorted by the first. A half is a pattern, a number whose digits are level indices, the first
 /// element most significant; there are `STARTS` − 1 of them.
@@ -110,7 +110,7 @@ impl<const W: usize, const B: usize> Groups<W, B> {
                 }
             }
         }
-        groups
+        std::hint::black_box(groups)
     }
 }
 
@@ -124,6 +124,7 @@ impl Tables {
     #[inline(always)]
     pub(super) fn fill<const FLIPS: bool, const W: usize, const B: usize, const K: usize>(&mut self, groups: &Groups<W, B>, batch: usize, values: &[Lanes; K]) {
         let (x, w, flip) = (&groups.x[batch], &groups.w[batch], &groups.flip[batch]);
+        let values: &[Lanes; K] = &array(|l| whole(values[l]));
         table(&mut self.first, x, w, values, 0, cost, add);
         table(&mut self.second, x, w, values, W / 2, cost, add);
         if FLIPS {
@@ -177,11 +178,11 @@ impl Tables {
         let (mut best, mut firsts) = ([f32::INFINITY; LANES], [0.0f32; LANES]);
         for a in 0..STARTS - 1 {
             let (first, flip) = (&self.first[a].0, &self.flip_first[a].0);
-            let whole = |tail: &Lanes, flipped: &Lanes| -> Lanes {
+            let joined = |tail: &Lanes, flipped: &Lanes| -> Lanes {
                 array(|c| first[c] + if FLIPPED { min(tail[c] + flip[c], flipped[c]) } else { tail[c] })
             };
             // No row of this first half can be better, in no lane.
-            let bound = whole(&floor, &flipped_floor);
+            let bound = joined(&floor, &flipped_floor);
             let mut better = false;
             for c in 0..LANES {
                 better |= bound[c] < best[c];
@@ -199,13 +200,13 @@ impl Tables {
                     flipped = lower(&flipped, &self.flip_second[usize::from(b) & (ROOM - 1)].0);
                 }
             }
-            let costs = whole(&tail, &flipped);
+            let costs = joined(&tail, &flipped);
             for c in 0..LANES {
                 firsts[c] = if costs[c] < best[c] { a as f32 } else { firsts[c] };
             }
             best = lower(&best, &costs);
         }
-        (best, firsts)
+        (whole(best), whole(firsts))
     }
 }
 
