@@ -85,16 +85,34 @@ impl Ggml {
         Ok(std::fs::write(self.folder.path().join("importance"), bytemuck::cast_slice(&layer.importance))?)
     }
 
-    /// The loaded layer's blocks and the seconds they took.
-    fn quantize(&mut self, kind: GgmlType, layer: &Layer) -> Result<(Vec<u8>, f64)> {
+    /// The loaded layer's blocks and the time they took.
+    fn quantize(&mut self, kind: GgmlType, layer: &Layer) -> Result<(Vec<u8>, Time)> {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let rows = layer.weights.len() / layer.columns;
         let (id, block, bytes) = (kind.id(), kind.block_columns(), kind.block_bytes());
         writeln!(self.stdin, "{id} {rows} {} {block} {bytes} {} {} {} {REPEATS}", layer.columns, file("weights"), file("importance"), file("out"))?;
         let mut answer = String::new();
         self.stdout.read_line(&mut answer)?;
-        Ok((std::fs::read(file("out"))?, answer.trim().parse().context("ggml's answer")?))
+        let (clock, processor) = answer.trim().split_once(' ').context("ggml's answer")?;
+        Ok((std::fs::read(file("out"))?, Time { clock: clock.parse()?, processor: processor.parse()? }))
     }
+}
+
+/// Seconds by the clock, and of all threads' processor time: the latter does not count what other programs take from a shared machine.
+#[derive(Clone, Copy)]
+struct Time {
+    clock: f64,
+    processor: f64,
+}
+
+/// Seconds that the threads of this process have run; as Linux counts them, 0 elsewhere.
+fn processor_seconds() -> f64 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    let of = |task: std::io::Result<std::fs::DirEntry>| -> Option<f64> {
+        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        Some(text.split_whitespace().next()?.parse::<f64>().ok()? * 1e-9)
+    };
+    tasks.filter_map(of).sum()
 }
 
 fn error(kind: GgmlType, bytes: &[u8], layer: &Layer) -> f64 {
@@ -135,34 +153,37 @@ fn main() -> Result<()> {
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build()?;
     let mut ggml = Ggml::start(ggml.as_deref())?;
-    let mut measured: Vec<Vec<(f64, f64, f64, &Layer)>> = types.iter().map(|_| Vec::new()).collect();
+    let mut measured: Vec<Vec<(f64, Time, Time, &Layer)>> = types.iter().map(|_| Vec::new()).collect();
     for layer in &layers {
         ggml.load(layer)?;
         for (&kind, measured) in types.iter().zip(&mut measured).filter(|(t, _)| layer.columns % t.block_columns() == 0) {
-            let (mut seconds, mut bytes) = (f64::INFINITY, Vec::new());
+            let (mut time, mut bytes) = (Time { clock: f64::INFINITY, processor: f64::INFINITY }, Vec::new());
             for _ in 0..REPEATS {
-                let start = Instant::now();
+                let (start, start_processor) = (Instant::now(), processor_seconds());
                 bytes = pool.install(|| Format::Ggml(kind).encode(&layer.weights, layer.columns, Some(&layer.importance)))?;
-                seconds = seconds.min(start.elapsed().as_secs_f64());
+                time.clock = time.clock.min(start.elapsed().as_secs_f64());
+                time.processor = time.processor.min(processor_seconds() - start_processor);
             }
-            let (theirs, their_seconds) = ggml.quantize(kind, layer)?;
-            measured.push((error(kind, &bytes, layer) / error(kind, &theirs, layer), seconds, their_seconds, layer));
+            let (theirs, their_time) = ggml.quantize(kind, layer)?;
+            measured.push((error(kind, &bytes, layer) / error(kind, &theirs, layer), time, their_time, layer));
         }
     }
-    println!("| type | mean ratio | max ratio | of | n | time ratio | ours, ns a weight | ggml's |\n| --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| type | mean ratio | max ratio | of | n | clock ratio | processor ratio | ours, ns a weight | ggml's |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for (kind, measured) in types.iter().zip(&measured).filter(|(_, m)| !m.is_empty()) {
         let mean = measured.iter().map(|m| m.0).sum::<f64>() / measured.len() as f64;
         let worst = measured.iter().max_by(|a, b| a.0.total_cmp(&b.0)).context("a layer")?;
         let weights: usize = measured.iter().map(|m| m.3.weights.len()).sum();
-        let (ours, theirs): (f64, f64) = (measured.iter().map(|m| m.1).sum(), measured.iter().map(|m| m.2).sum());
+        let sum = |of: fn(&(f64, Time, Time, &Layer)) -> f64| measured.iter().map(of).sum::<f64>();
+        let (clock, processor, theirs) = (sum(|m| m.1.clock) / sum(|m| m.2.clock), sum(|m| m.1.processor), sum(|m| m.2.processor));
         let nanoseconds = |s: f64| s * 1e9 / weights as f64;
         println!(
-            "| {kind} | {mean:.4} | {:.4} | {} | {} | {:.2} | {:.1} | {:.1} |",
+            "| {kind} | {mean:.4} | {:.4} | {} | {} | {clock:.2} | {:.2} | {:.1} | {:.1} |",
             worst.0,
             worst.3.name,
             measured.len(),
-            ours / theirs,
-            nanoseconds(ours),
+            processor / theirs,
+            nanoseconds(processor),
             nanoseconds(theirs)
         );
     }

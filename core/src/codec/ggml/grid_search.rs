@@ -178,9 +178,7 @@ impl Tables {
         let (mut best, mut firsts) = ([f32::INFINITY; LANES], [0.0f32; LANES]);
         for a in 0..STARTS - 1 {
             let (first, flip) = (&self.first[a].0, &self.flip_first[a].0);
-            let joined = |tail: &Lanes, flipped: &Lanes| -> Lanes {
-                array(|c| first[c] + if FLIPPED { min(tail[c] + flip[c], flipped[c]) } else { tail[c] })
-            };
+            let joined = |tail: &Lanes, flipped: &Lanes| -> Lanes { array(|c| first[c] + if FLIPPED { min(tail[c] + flip[c], flipped[c]) } else { tail[c] }) };
             // No row of this first half can be better, in no lane.
             let bound = joined(&floor, &flipped_floor);
             let mut better = false;
@@ -270,4 +268,57 @@ fn table<const W: usize, const K: usize>(
 fn keep(place: &mut Wide, lanes: Lanes) {
     *place = Wide(lanes);
     std::hint::black_box(place);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::grids::{IQ2_LEVELS, IQ2_XS, IQ3_S_LEVELS};
+    use super::*;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    /// The least Σ w·(x − scale·row)², with the cheapest sign wrong where `odd`, over all rows one after the other.
+    fn brute_force<const W: usize>(grid: &[[i8; W]], x: &[f32], w: &[f32], scale: f32, odd: bool) -> f32 {
+        let cost = |row: &[i8; W]| {
+            let plain: f32 = (0..W).map(|i| w[i] * (x[i] - scale * f32::from(row[i])).powi(2)).sum();
+            let flip = (0..W).map(|i| 4.0 * w[i] * x[i] * scale * f32::from(row[i])).fold(f32::INFINITY, f32::min);
+            plain + if odd { flip } else { 0.0 }
+        };
+        grid.iter().map(cost).fold(f32::INFINITY, f32::min)
+    }
+
+    fn check<const W: usize, const B: usize, const K: usize, const N: usize, const STARTS: usize>(grid: &[[i8; W]; N], levels: &[i8; K]) {
+        let rows = Rows::<N, STARTS>::new(grid, levels);
+        let mut rng = ChaCha8Rng::seed_from_u64(W as u64);
+        let mut tables = Tables::new();
+        let top = f32::from(levels[K - 1]);
+        for _ in 0..8 {
+            let x: [f32; 256] = std::array::from_fn(|_| rng.random_range(0.0..1.3f32).powi(2));
+            let w: [f32; 256] = std::array::from_fn(|_| 10f32.powf(rng.random_range(-2.0..0.0)));
+            let odd: [f32; 64] = std::array::from_fn(|_| f32::from(rng.random::<bool>()));
+            let groups = Groups::<W, B>::new(&x, &w, &odd);
+            let scales: Lanes = std::array::from_fn(|_| rng.random_range(0.5..1.5) / top);
+            for batch in 0..B {
+                let values: [Lanes; K] = array(|l| array(|c| scales[c] * f32::from(levels[l])));
+                tables.fill::<true, W, B, K>(&groups, batch, &values);
+                for (flips, (places, costs)) in [(false, tables.nearest::<false, N, STARTS>(&rows)), (true, tables.nearest::<true, N, STARTS>(&rows))] {
+                    for c in 0..LANES {
+                        let group = batch * LANES + c;
+                        let (x, w) = (&x[group * W..][..W], &w[group * W..][..W]);
+                        let odd = flips && odd[group] == 1.0;
+                        let want = brute_force(grid, x, w, scales[c], odd);
+                        assert!((costs[c] - want).abs() <= 1e-5 * want.abs() + 1e-7, "group {group}, odd {odd}: {} against {want}", costs[c]);
+                        let own = brute_force(&grid[places[c]..=places[c]], x, w, scales[c], odd);
+                        assert!((own - want).abs() <= 1e-5 * want.abs() + 1e-7, "row {} of group {group}: {own} against {want}", places[c]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_row_found_is_the_best_of_all_rows() {
+        check::<8, 2, 3, 512, 82>(&IQ2_XS, &IQ2_LEVELS);
+        check::<4, 4, 8, 512, 65>(&super::super::grids::IQ3_S, &IQ3_S_LEVELS);
+    }
 }

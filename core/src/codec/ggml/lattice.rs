@@ -1,6 +1,6 @@
 //! The scale search of the grid types: ŵ = d·UNIT·(2s + 1)·v, v from a grid, s a small integer for each sub-block.
 //!
-//! 1. Each sub-block alone tries eight real scales; the largest of the best sets d.
+//! 1. Each sub-block alone tries six real scales; the largest of the best sets d.
 //! 2. With d as stored, each sub-block tries the integers around its real scale, with the nearest rows, and keeps the one of least error.
 //! 3. d is fitted again by weighted least squares (rows and integers fixed), and 2 repeats while the error falls.
 //!
@@ -9,6 +9,9 @@
 use super::grid_search::Tables;
 use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, to_half};
 use std::ops::Add;
+
+/// Real scales tried first.
+pub(super) const FIRST: usize = 6;
 
 /// Integers tried for each sub-block, one round a line: so many, the first so far below the centre. More than one round fits d again.
 const ROUNDS: [(i32, i32); 2] = [(4, 1), (3, 1)];
@@ -19,7 +22,7 @@ pub(super) trait Lattice<const N: usize> {
     const UNIT: f32;
     const TOP: i32;
     /// The first scales, relative to the largest magnitude of the sub-block.
-    const START: [f32; 8];
+    const START: [f32; FIRST];
     /// The super-block by lanes.
     type Groups;
 
