@@ -1,11 +1,11 @@
 //! Four-bit floats (E2M1) under a small shared scale: MXFP4 and NVFP4.
 //!
 //! As in ggml the value table is doubled, so that it is integers, and the scale is halved. A scale is one byte: the encoders measure the
-//! error of sixteen neighbouring ones, from far too small to too large, and keep the best.
+//! errors of neighbouring ones, from too small to too large, and keep the best.
 
 use super::encode::BlockEncoder;
 use super::levels::Levels;
-use super::scale_search::errors;
+use super::scale_search::{error, errors};
 use crate::codec::lanes::{Lanes, TINY, array, fold, max, reciprocal, smallest};
 
 /// E2M1 values times two.
@@ -38,18 +38,6 @@ fn code(v: f32) -> u8 {
     code | u8::from(v < 0.0 && code > 0) << 3
 }
 
-/// Which of sixteen scale bytes makes the least error, and its scale; 0 for a block of zeros.
-#[inline(always)]
-fn best_byte<const N: usize>(x: &[f32; N], w: &[f32; N], largest: f32, first: i32, last: u8, scale: impl Fn(u8) -> f32) -> (u8, f32) {
-    if largest < TINY {
-        return (0, 0.0);
-    }
-    let bytes: [u8; 16] = array(|c| (first + c as i32).clamp(0, i32::from(last)) as u8);
-    let scales: Lanes = array(|c| scale(bytes[c]));
-    let c = smallest(&errors::<E2m1, N>(x, w, &scales));
-    (bytes[c], scales[c])
-}
-
 /// Element j in the low half of byte j, element j + N/2 in the high half.
 #[inline(always)]
 fn put_codes<const N: usize>(bytes: &mut [u8], x: &[f32; N], scale: f32) {
@@ -76,8 +64,17 @@ impl BlockEncoder<32, 17> for Mxfp4 {
     #[inline(always)]
     fn encode(x: &[f32; 32], w: &[f32; 32], block: &mut [u8; 17]) {
         let largest = magnitude(x);
-        // At ⌊log₂⌋ − 2 the largest magnitude lies between 4 and 8 of at most 6.
-        let (byte, scale) = best_byte(x, w, largest, exponent(largest) - 2 - 12, 254, half_of_e8m0);
+        let (mut least, mut byte) = (f32::INFINITY, 0);
+        if largest >= TINY {
+            // At ⌊log₂⌋ − 2 the largest magnitude lies between 4 and 8 of at most 6.
+            let middle = exponent(largest) - 2;
+            for tried in [middle - 2, middle - 1, middle, middle + 1] {
+                let tried = tried.clamp(0, 254) as u8;
+                let error = error::<E2m1, 32>(x, w, half_of_e8m0(tried));
+                (least, byte) = if error < least { (error, tried) } else { (least, byte) };
+            }
+        }
+        let scale = if largest < TINY { 0.0 } else { half_of_e8m0(byte) };
         block[0] = byte;
         put_codes(&mut block[1..], x, scale);
     }
@@ -94,7 +91,10 @@ impl BlockEncoder<64, 36> for Nvfp4 {
             let full = largest / 6.0;
             // The E4M3 at or below amax/6, where the largest magnitude is the largest level.
             let at = if full < 0.015_625 { (full * 512.0) as i32 } else { (full.min(1e9).to_bits() >> 20) as i32 - (120 << 3) };
-            let (byte, scale) = best_byte(x, w, largest, at.min(0x7E) - 10, 0x7E, half_of_unsigned_e4m3);
+            let bytes: [u8; 16] = array(|c| (at.min(0x7E) - 10 + c as i32).clamp(0, 0x7E) as u8);
+            let scales: Lanes = array(|c| half_of_unsigned_e4m3(bytes[c]));
+            let c = smallest(&errors::<E2m1, 16>(x, w, &scales));
+            let (byte, scale) = if largest < TINY { (0, 0.0) } else { (bytes[c], scales[c]) };
             block[sub] = byte;
             put_codes(&mut block[4 + 8 * sub..], x, scale);
         }

@@ -3,15 +3,15 @@
 use super::encode::{BlockEncoder, put_half};
 use super::half_at;
 use super::levels::{Integers, Levels};
-use super::scale_search::{Reach, errors, fit_scale, products};
+use super::scale_search::{extreme, products};
 use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, reciprocal, smallest, to_half, whole};
 use std::ops::Add;
 
 type Trits = Integers<-1, 1>;
 
-/// What ±1 is worth relative to the largest magnitude: geometric, because tails differ widely among 256 weights.
+/// What ±1 is worth relative to the largest magnitude: geometric, because tails differ widely among 256 weights; the first is plain.
 const SHARES: Lanes = {
-    let mut shares = [1.1; LANES];
+    let mut shares = [1.0; LANES];
     let mut i = 1;
     while i < LANES {
         shares[i] = shares[i - 1] * 0.85;
@@ -20,21 +20,20 @@ const SHARES: Lanes = {
     shares
 };
 
+/// Of sixteen scales the one whose codes make the least error with their own least-squares d; that d, as it is stored.
+#[inline(always)]
+fn fit_levels<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], inverse: &Lanes) -> f32 {
+    let (xv, vv) = products::<L, N>(x, w, inverse);
+    let losses = whole(array(|c| if vv[c] > 0.0 { -xv[c] * xv[c] / vv[c] } else { 0.0 }));
+    let c = smallest(&losses);
+    to_half(if vv[c] > 0.0 { xv[c] / vv[c] } else { 0.0 })
+}
+
 /// The best half-precision d for ŵ = d·{−1, 0, 1}.
 #[inline(always)]
 fn fit_trits(x: &[f32; 256], w: &[f32; 256]) -> f32 {
     let largest = fold(x, 0.0, |a, v| max(a, v.abs()));
-    if largest < TINY {
-        return 0.0;
-    }
-    let (xv, vv) = products::<Trits, 256>(x, w, &array(|c| 1.0 / (largest * SHARES[c])));
-    let c = smallest(&array(|c| -xv[c] * xv[c] / vv[c]));
-    let d = if vv[c] > 0.0 { xv[c] / vv[c] } else { largest };
-    // The neighbours, and the plain one, by the error they really make.
-    let mut candidates: Lanes = array(|c| to_half(d * (1.0 + 0.015 * (c as f32 - 8.0))));
-    candidates[0] = to_half(largest);
-    let candidates = whole(candidates);
-    candidates[smallest(&errors::<Trits, 256>(x, w, &candidates))]
+    if largest < TINY { 0.0 } else { fit_levels::<Trits, 256>(x, w, &array(|c| 1.0 / (largest * SHARES[c]))) }
 }
 
 /// The digits 0, 1, 2 of ŵ = d·(digit − 1).
@@ -106,14 +105,16 @@ impl BlockEncoder<128, 18> for Q1_0 {
     }
 }
 
-const REACH_2: Reach = Reach::new(0.9, 2.4);
+/// The level that the value of largest magnitude is scaled to, before rounding: 1 is plain, more cuts it.
+const AIMS: Lanes = [1.0, 1.5, 2.0, 2.4, 2.9, 3.5, 4.4, 6.0, -1.0, -1.5, -2.0, -2.4, -2.9, -3.5, -4.4, -6.0];
 
 pub(super) struct Q2_0;
 
 impl BlockEncoder<64, 18> for Q2_0 {
     #[inline(always)]
     fn encode(x: &[f32; 64], w: &[f32; 64], block: &mut [u8; 18]) {
-        let d = fit_scale::<Integers<-1, 2>, 64>(x, w, &REACH_2);
+        let extreme = extreme(x);
+        let d = if extreme.abs() < TINY { 0.0 } else { fit_levels::<Integers<-1, 2>, 64>(x, w, &array(|c| AIMS[c] / extreme)) };
         block.fill(0);
         put_half(block, 0, d);
         let inverse = reciprocal(d);
