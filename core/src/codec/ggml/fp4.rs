@@ -68,7 +68,7 @@ impl BlockEncoder<32, 17> for Mxfp4 {
         if largest >= TINY {
             // At ⌊log₂⌋ − 2 the largest magnitude lies between 4 and 8 of at most 6.
             let middle = exponent(largest) - 2;
-            for tried in [middle - 2, middle - 1, middle, middle + 1] {
+            for tried in [middle - 1, middle, middle + 1] {
                 let tried = tried.clamp(0, 254) as u8;
                 let error = error::<E2m1, 32>(x, w, half_of_e8m0(tried));
                 (least, byte) = if error < least { (error, tried) } else { (least, byte) };

@@ -188,16 +188,9 @@ impl Tables {
             if !better {
                 continue;
             }
-            let (mut tail, mut flipped) = ([f32::INFINITY; LANES], [f32::INFINITY; LANES]);
-            for &b in &rows.second[rows.of(a)] {
-                let b = usize::from(b) & (ROOM - 1);
-                tail = lower(&tail, &self.second[b].0);
-            }
-            if FLIPPED {
-                for &b in &rows.second[rows.of(a)] {
-                    flipped = lower(&flipped, &self.flip_second[usize::from(b) & (ROOM - 1)].0);
-                }
-            }
+            let seconds = &rows.second[rows.of(a)];
+            let tail = least_of(&self.second, seconds);
+            let flipped = if FLIPPED { least_of(&self.flip_second, seconds) } else { tail };
             let costs = joined(&tail, &flipped);
             for c in 0..LANES {
                 firsts[c] = if costs[c] < best[c] { a as f32 } else { firsts[c] };
@@ -206,6 +199,21 @@ impl Tables {
         }
         (whole(best), whole(firsts))
     }
+}
+
+/// The least of some table rows, in two chains because one waits for itself.
+#[inline(always)]
+fn least_of(table: &[Wide; ROOM], places: &[u8]) -> Lanes {
+    let mut least = [[f32::INFINITY; LANES]; 2];
+    let (pairs, rest) = places.as_chunks::<2>();
+    for pair in pairs {
+        least[0] = lower(&least[0], &table[usize::from(pair[0]) & (ROOM - 1)].0);
+        least[1] = lower(&least[1], &table[usize::from(pair[1]) & (ROOM - 1)].0);
+    }
+    for &b in rest {
+        least[0] = lower(&least[0], &table[usize::from(b) & (ROOM - 1)].0);
+    }
+    lower(&least[0], &least[1])
 }
 
 #[inline(always)]

@@ -3,13 +3,12 @@
 use super::encode::{BlockEncoder, put_half};
 use super::grid_search::{Groups, Rows, Tables};
 use super::grids::{self, IQ1_LEVELS};
-use super::lattice::{Codes, FIRST, Fit, Lattice, fit_lattice};
+use super::lattice::{Codes, Fit, Lattice, fit_lattice};
 use super::super_block::floored;
 use crate::codec::lanes::{LANES, Lanes, array, min};
 
 static ROWS: Rows<2048, 82> = Rows::new(&grids::IQ1, &IQ1_LEVELS);
 
-const START: [f32; FIRST] = [0.25, 0.34, 0.44, 0.55, 0.68, 0.84];
 const SHIFT: f32 = 0.125;
 
 /// A row without −1: with d = 0 and the positive shift it gives zeros that are not negative.
@@ -67,7 +66,8 @@ pub(super) struct Iq1S;
 impl Lattice<32> for Iq1S {
     const UNIT: f32 = 1.0;
     const TOP: i32 = 7;
-    const START: [f32; FIRST] = START;
+    const START: &'static [f32] = &[0.28, 0.42, 0.58, 0.8];
+    const TRIED: usize = 3;
     type Groups = Groups<8, 2>;
 
     #[inline(always)]
@@ -108,7 +108,8 @@ pub(super) struct Iq1M;
 impl Lattice<16> for Iq1M {
     const UNIT: f32 = 1.0;
     const TOP: i32 = 7;
-    const START: [f32; FIRST] = START;
+    const START: &'static [f32] = &[0.3, 0.5, 0.76];
+    const TRIED: usize = 3;
     type Groups = Groups<8, 2>;
 
     #[inline(always)]

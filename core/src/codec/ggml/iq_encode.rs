@@ -3,7 +3,7 @@
 use super::encode::{BlockEncoder, put_half};
 use super::grid_search::{Groups, Rows, Tables};
 use super::grids::{self, IQ2_LEVELS, IQ3_S_LEVELS, IQ3_XXS_LEVELS};
-use super::lattice::{Codes, FIRST, Lattice, fit_lattice};
+use super::lattice::{Codes, Lattice, fit_lattice};
 use super::super_block::floored;
 use crate::codec::lanes::{LANES, Lanes, array, min};
 
@@ -161,7 +161,8 @@ macro_rules! lattice {
         impl Lattice<$sub> for $name {
             const UNIT: f32 = $unit;
             const TOP: i32 = 15;
-            const START: [f32; FIRST] = $start;
+            const START: &'static [f32] = &$start;
+            const TRIED: usize = 4;
             type Groups = Groups<$width, $batches>;
 
             #[inline(always)]
@@ -184,19 +185,19 @@ macro_rules! lattice {
 }
 
 /// Scales at which the largest magnitude is `low` to `high` times the largest level.
-const fn start(low: f32, high: f32, level: f32) -> [f32; FIRST] {
-    let mut scales = [0.0; FIRST];
+const fn start(low: f32, high: f32, level: f32) -> [f32; 5] {
+    let mut scales = [0.0; 5];
     let mut i = 0;
-    while i < FIRST {
-        scales[i] = 1.0 / (level * (high + (low - high) * i as f32 / (FIRST - 1) as f32));
+    while i < 5 {
+        scales[i] = 1.0 / (level * (high + (low - high) * i as f32 / 4.0));
         i += 1;
     }
     scales
 }
 
-const START_2: [f32; FIRST] = start(0.95, 2.2, 43.0);
-const START_3_XXS: [f32; FIRST] = start(0.92, 1.8, 62.0);
-const START_3_S: [f32; FIRST] = start(0.92, 1.8, 15.0);
+const START_2: [f32; 5] = start(0.95, 2.2, 43.0);
+const START_3_XXS: [f32; 5] = start(0.92, 1.8, 62.0);
+const START_3_S: [f32; 5] = start(0.92, 1.8, 15.0);
 
 lattice!(
     Iq2Xxs,

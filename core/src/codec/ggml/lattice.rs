@@ -1,8 +1,8 @@
 //! The scale search of the grid types: ŵ = d·UNIT·(2s + 1)·v, v from a grid, s a small integer for each sub-block.
 //!
-//! 1. Each sub-block alone tries six real scales; the largest of the best sets d.
+//! 1. Each sub-block alone tries a few real scales; the largest of the best sets d.
 //! 2. With d as stored, each sub-block tries the integers around its real scale, with the nearest rows, and keeps the one of least error.
-//! 3. d is fitted again by weighted least squares (rows and integers fixed), and 2 repeats while the error falls.
+//! 3. d is fitted again by weighted least squares, rows and integers fixed.
 //!
 //! Errors are exact: the rows are the nearest by the weighted squares that count, not those of an unweighted neighbourhood.
 
@@ -10,19 +10,15 @@ use super::grid_search::Tables;
 use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, to_half};
 use std::ops::Add;
 
-/// Real scales tried first.
-pub(super) const FIRST: usize = 6;
-
-/// Integers tried for each sub-block, one round a line: so many, the first so far below the centre. More than one round fits d again.
-const ROUNDS: [(i32, i32); 2] = [(4, 1), (3, 1)];
-
 /// A grid type whose sub-blocks are `N` values.
 pub(super) trait Lattice<const N: usize> {
     /// A sub-block's scale is d · UNIT · (2s + 1), s in 0 ..= TOP.
     const UNIT: f32;
     const TOP: i32;
     /// The first scales, relative to the largest magnitude of the sub-block.
-    const START: [f32; FIRST];
+    const START: &'static [f32];
+    /// Integers tried then: so many, from one below the nearest.
+    const TRIED: usize;
     /// The super-block by lanes.
     type Groups;
 
@@ -86,53 +82,41 @@ pub(super) fn fit_lattice<L: Lattice<N>, const N: usize>(x: &[f32; 256], w: &[f3
     for s in 0..256 / N {
         largest[s] = fold(&xs[s], 0.0, |a, v| max(a, v.abs()));
     }
-    let mut fit = Fit { d: 0.0, integers: [0; LANES], codes: Codes::ZERO };
-    let (mut d, mut least) = (0.0f32, f32::INFINITY);
-    let mut real: Lanes = [0.0; LANES];
-    for round in 0..=ROUNDS.len() {
-        let mut best = Best::NONE;
-        let (count, below) = if round == 0 { (L::START.len() as i32, 0) } else { ROUNDS[round - 1] };
-        for k in 0..count {
-            let mut integers = [0.0f32; LANES];
-            let mut scales = [0.0f32; LANES];
-            for s in 0..256 / N {
-                let centre = (0.5 * (real[s] / (d * L::UNIT)) - 0.5).round_ties_even();
-                integers[s] = (centre + (k - below) as f32).clamp(0.0, L::TOP as f32);
-                scales[s] = if round == 0 { largest[s] * L::START[k as usize] } else { d * (L::UNIT * (2.0 * integers[s] + 1.0)) };
-            }
-            best.take(&scales, &integers, L::errors(&groups, &scales, &mut tables));
-        }
-        if round == 0 {
+    // One loop over the real scales and then the integers, so that the search is compiled once.
+    let (mut best, mut d, mut real) = (Best::NONE, 0.0f32, [0.0f32; LANES]);
+    let starts = L::START.len();
+    for k in 0..starts + L::TRIED {
+        if k == starts {
             real = best.scales;
-            let top = fold(&real, 0.0, max);
-            d = if top < TINY { 0.0 } else { to_half(top / (L::UNIT * (2 * L::TOP + 1) as f32)) };
-            if d == 0.0 {
-                break;
+            d = to_half(fold(&real, 0.0, max) / (L::UNIT * (2 * L::TOP + 1) as f32));
+            if d == 0.0 || fold(&largest, 0.0, max) < TINY {
+                return Fit { d: 0.0, integers: [0; LANES], codes: Codes::ZERO };
             }
-            continue;
+            best = Best::NONE;
         }
-        let error = fold(&best.errors[..256 / N], 0.0, f32::add);
-        if error >= least {
-            break;
-        }
-        let codes = L::assign(x, w, &groups, &best.scales, &best.minus, &mut tables);
-        least = error;
-        fit = Fit { d, integers: array(|s| best.integers[s] as u8), codes };
-        // Least squares of d.
-        let (mut xv, mut vv) = (0.0f64, 0.0f64);
+        let (mut integers, mut scales) = ([0.0f32; LANES], [0.0f32; LANES]);
         for s in 0..256 / N {
-            let multiple = L::UNIT * (2.0 * best.integers[s] + 1.0);
-            let values = &codes.values.as_chunks::<N>().0[s];
-            let products: [f32; N] = array(|i| ws[s][i] * xs[s][i] * values[i]);
-            let squares: [f32; N] = array(|i| ws[s][i] * values[i] * values[i]);
-            xv += f64::from(multiple * fold(&products, 0.0, f32::add));
-            vv += f64::from(multiple * multiple * fold(&squares, 0.0, f32::add));
+            if k < starts {
+                scales[s] = largest[s] * L::START[k];
+            } else {
+                let nearest = (0.5 * (real[s] / (d * L::UNIT)) - 0.5).round_ties_even();
+                integers[s] = (nearest - 1.0 + (k - starts) as f32).clamp(0.0, L::TOP as f32);
+                scales[s] = d * (L::UNIT * (2.0 * integers[s] + 1.0));
+            }
         }
-        let fitted = to_half(if vv > 0.0 { (xv / vv) as f32 } else { 0.0 });
-        if fitted <= 0.0 || fitted == d {
-            break;
-        }
-        (d, real) = (fitted, best.scales);
+        best.take(&scales, &integers, L::errors(&groups, &scales, &mut tables));
     }
-    fit
+    let codes = L::assign(x, w, &groups, &best.scales, &best.minus, &mut tables);
+    // Least squares of d.
+    let (mut xv, mut vv) = (0.0f64, 0.0f64);
+    for s in 0..256 / N {
+        let multiple = L::UNIT * (2.0 * best.integers[s] + 1.0);
+        let values = &codes.values.as_chunks::<N>().0[s];
+        let products: [f32; N] = array(|i| ws[s][i] * xs[s][i] * values[i]);
+        let squares: [f32; N] = array(|i| ws[s][i] * values[i] * values[i]);
+        xv += f64::from(multiple * fold(&products, 0.0, f32::add));
+        vv += f64::from(multiple * multiple * fold(&squares, 0.0, f32::add));
+    }
+    let fitted = to_half(if vv > 0.0 { (xv / vv) as f32 } else { 0.0 });
+    Fit { d: if fitted > 0.0 { fitted } else { d }, integers: array(|s| best.integers[s] as u8), codes }
 }

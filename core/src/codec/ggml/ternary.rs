@@ -3,37 +3,43 @@
 use super::encode::{BlockEncoder, put_half};
 use super::half_at;
 use super::levels::{Integers, Levels};
-use super::scale_search::{extreme, products};
-use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, reciprocal, smallest, to_half, whole};
+use crate::codec::lanes::{TINY, array, fold, max, reciprocal, to_half};
 use std::ops::Add;
 
 type Trits = Integers<-1, 1>;
 
-/// What ±1 is worth relative to the largest magnitude: geometric, because tails differ widely among 256 weights; the first is plain.
-const SHARES: Lanes = {
-    let mut shares = [1.0; LANES];
-    let mut i = 1;
-    while i < LANES {
-        shares[i] = shares[i - 1] * 0.85;
-        i += 1;
-    }
-    shares
-};
-
-/// Of sixteen scales the one whose codes make the least error with their own least-squares d; that d, as it is stored.
+/// Of some scales the one whose codes make the least error with their own least-squares d; that d, as it is stored.
+///
+/// The scales are few and the lanes run over the weights, because ggml's encoders of these types are quick.
 #[inline(always)]
-fn fit_levels<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], inverse: &Lanes) -> f32 {
-    let (xv, vv) = products::<L, N>(x, w, inverse);
-    let losses = whole(array(|c| if vv[c] > 0.0 { -xv[c] * xv[c] / vv[c] } else { 0.0 }));
-    let c = smallest(&losses);
-    to_half(if vv[c] > 0.0 { xv[c] / vv[c] } else { 0.0 })
+fn fit_levels<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], scales: &[f32]) -> f32 {
+    let mut best = (0.0, 0.0);
+    for &scale in scales {
+        let inverse = 1.0 / scale;
+        let levels: [f32; N] = array(|i| L::nearest(x[i] * inverse));
+        let products: [f32; N] = array(|i| w[i] * x[i] * levels[i]);
+        let squares: [f32; N] = array(|i| w[i] * levels[i] * levels[i]);
+        let (xv, vv) = (fold(&products, 0.0, f32::add), fold(&squares, 0.0, f32::add));
+        // A scale at which all codes are 0 gains nothing.
+        let gain = if vv > 0.0 { xv * xv / vv } else { 0.0 };
+        best = if gain > best.0 { (gain, xv / vv) } else { best };
+    }
+    to_half(best.1)
 }
 
-/// The best half-precision d for ŵ = d·{−1, 0, 1}.
+/// The largest magnitude and the weighted mean magnitude.
+#[inline(always)]
+fn magnitudes<const N: usize>(x: &[f32; N], w: &[f32; N]) -> (f32, f32) {
+    let weighted: [f32; N] = array(|i| w[i] * x[i].abs());
+    (fold(x, 0.0, |a, v| max(a, v.abs())), fold(&weighted, 0.0, f32::add) / fold(w, 0.0, f32::add))
+}
+
+/// The best half-precision d for ŵ = d·{−1, 0, 1}. Weights beyond half the scale become ±1: the best cut lies near the mean magnitude, higher
+/// the heavier the tails. The last scale tried is the plain one.
 #[inline(always)]
 fn fit_trits(x: &[f32; 256], w: &[f32; 256]) -> f32 {
-    let largest = fold(x, 0.0, |a, v| max(a, v.abs()));
-    if largest < TINY { 0.0 } else { fit_levels::<Trits, 256>(x, w, &array(|c| 1.0 / (largest * SHARES[c]))) }
+    let (largest, mean) = magnitudes(x, w);
+    if largest < TINY || mean == 0.0 { 0.0 } else { fit_levels::<Trits, 256>(x, w, &[1.4 * mean, 2.0 * mean, 2.9 * mean, largest]) }
 }
 
 /// The digits 0, 1, 2 of ŵ = d·(digit − 1).
@@ -95,8 +101,7 @@ impl BlockEncoder<128, 18> for Q1_0 {
     #[inline(always)]
     fn encode(x: &[f32; 128], w: &[f32; 128], block: &mut [u8; 18]) {
         // The error is a parabola in d, so the half nearest to its vertex is the best.
-        let weighted: [f32; 128] = array(|i| w[i] * x[i].abs());
-        let d = fold(&weighted, 0.0, f32::add) / fold(w, 0.0, f32::add);
+        let d = magnitudes(x, w).1;
         block.fill(0);
         put_half(block, 0, to_half(d));
         for j in 0..128 {
@@ -105,16 +110,15 @@ impl BlockEncoder<128, 18> for Q1_0 {
     }
 }
 
-/// The level that the value of largest magnitude is scaled to, before rounding: 1 is plain, more cuts it.
-const AIMS: Lanes = [1.0, 1.5, 2.0, 2.4, 2.9, 3.5, 4.4, 6.0, -1.0, -1.5, -2.0, -2.4, -2.9, -3.5, -4.4, -6.0];
-
 pub(super) struct Q2_0;
 
 impl BlockEncoder<64, 18> for Q2_0 {
     #[inline(always)]
     fn encode(x: &[f32; 64], w: &[f32; 64], block: &mut [u8; 18]) {
-        let extreme = extreme(x);
-        let d = if extreme.abs() < TINY { 0.0 } else { fit_levels::<Integers<-1, 2>, 64>(x, w, &array(|c| AIMS[c] / extreme)) };
+        let (largest, mean) = magnitudes(x, w);
+        // Either sign, because the levels −1 … 2 are not symmetric.
+        let (near, far) = (1.2 * mean, 1.8 * mean);
+        let d = if largest < TINY || mean == 0.0 { 0.0 } else { fit_levels::<Integers<-1, 2>, 64>(x, w, &[near, -near, far, -far, largest]) };
         block.fill(0);
         put_half(block, 0, d);
         let inverse = reciprocal(d);
