@@ -4,8 +4,36 @@ use halftone_core::codec::Format;
 use rand::{Rng, SeedableRng};
 
 const COLUMNS: usize = 4096;
-const FORMATS: &[&str] =
-    &["F16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "INT4-g128", "INT4-g128-asym"];
+const FORMATS: &[&str] = &[
+    "F16",
+    "Q8_0",
+    "Q4_0",
+    "Q4_1",
+    "Q5_0",
+    "Q5_1",
+    "IQ4_NL",
+    "IQ4_XS",
+    "Q2_K",
+    "Q3_K",
+    "Q4_K",
+    "Q5_K",
+    "Q6_K",
+    "IQ3_S",
+    "IQ3_XXS",
+    "IQ2_S",
+    "IQ2_XS",
+    "IQ2_XXS",
+    "IQ1_M",
+    "IQ1_S",
+    "TQ2_0",
+    "TQ1_0",
+    "Q2_0",
+    "Q1_0",
+    "MXFP4",
+    "NVFP4",
+    "INT4-g128",
+    "INT4-g128-asym",
+];
 
 fn main() {
     divan::main();

@@ -32,11 +32,13 @@ fn gguf_py_reads_the_same_values_from_every_type_we_write() -> Result<()> {
     let model = folder.path().join("tiny.gguf");
     tiny_model::write_gguf(&model, 2)?;
     let source = source::open(&model, &Reporter::default())?;
-    let ggml = GgmlType::ALL.iter().filter(|t| t.can_encode()).map(|t| Format::Ggml(*t));
+    // gguf-py does not know the two youngest types yet; the golden blocks of their decoders are from ggml itself.
+    let unread = [GgmlType::Q1_0, GgmlType::Q2_0];
+    let ggml = GgmlType::ALL.iter().filter(|t| t.can_encode() && !unread.contains(t)).map(|t| Format::Ggml(*t));
     let formats: Vec<Format> = [Format::F32, Format::F16, Format::Bf16].into_iter().chain(ggml).collect();
     let mut met = BTreeSet::new();
-    // Turned twice, so that every format meets rows it fits.
-    for start in [0, 5] {
+    // Turned, so that every format meets rows it fits.
+    for start in [0, 5, 10, 15, 20] {
         let round: Vec<_> = formats.iter().cycle().skip(start).take(formats.len()).copied().collect();
         let here = folder.path().join(start.to_string());
         std::fs::create_dir(&here)?;
@@ -109,4 +111,9 @@ fn llama_cpp_computes_what_we_compute_from_an_unquantized_export() -> Result<()>
 fn llama_cpp_generates_from_a_mixed_export() -> Result<()> {
     // llama.cpp rounds activations to 8 bits where weights are quantized.
     llama_cpp_says_what_we_say(&[GgmlType::Q8_0, GgmlType::Q6_K, GgmlType::Q5_K, GgmlType::Q5_0].map(Format::Ggml), 0.1)
+}
+
+#[test]
+fn llama_cpp_generates_from_the_grid_types() -> Result<()> {
+    llama_cpp_says_what_we_say(&[GgmlType::IQ3_S, GgmlType::IQ4_XS, GgmlType::IQ3_XXS, GgmlType::IQ4_NL].map(Format::Ggml), 0.15)
 }

@@ -29,7 +29,8 @@ fn ggml_decoders_equal_the_reference_bit_for_bit() {
     assert_eq!(at, BLOCKS.len(), "the whole golden file was read");
 }
 
-/// Errors of libggml's quantizers on [`reproducible_tensor`]: Σ(ŵ − w)² without importances, Σ importance·(ŵ − w)² with them. Printed by
+/// Errors of libggml's quantizers on [`reproducible_tensor`]: Σ(ŵ − w)² without importances (ones, for those that need
+/// some), Σ importance·(ŵ − w)² with them. Printed by
 /// `golden/make_ggml_errors.py`.
 const LIBGGML_ERRORS: &[(&str, f64, f64)] = &[
     ("Q4_0", 5.810091e-01, 4.176811e+00),
@@ -44,6 +45,19 @@ const LIBGGML_ERRORS: &[(&str, f64, f64)] = &[
     ("Q6_K", 2.833129e-02, 2.123428e-01),
     ("IQ4_NL", 4.707041e-01, 3.327594e+00),
     ("IQ4_XS", 4.777634e-01, 3.422372e+00),
+    ("IQ3_S", 2.125667e+00, 1.335041e+01),
+    ("IQ3_XXS", 3.306644e+00, 1.705263e+01),
+    ("IQ2_S", 8.688903e+00, 5.991199e+01),
+    ("IQ2_XS", 1.010273e+01, 6.528972e+01),
+    ("IQ2_XXS", 1.317961e+01, 8.866668e+01),
+    ("IQ1_M", 1.583568e+01, 8.451023e+01),
+    ("IQ1_S", 1.892329e+01, 1.315226e+02),
+    ("TQ2_0", 3.011841e+01, 3.344659e+02),
+    ("TQ1_0", 3.011841e+01, 3.344659e+02),
+    ("Q2_0", 2.785721e+01, 3.098837e+02),
+    ("Q1_0", 5.185703e+01, 5.670267e+02),
+    ("MXFP4", 1.068172e+00, 1.158486e+01),
+    ("NVFP4", 8.801796e-01, 9.653148e+00),
 ];
 
 const COLUMNS: usize = 1024;

@@ -207,7 +207,7 @@ impl FromStr for Format {
         }
         parse_int(&upper)
             .map(Self::Int)
-            .ok_or_else(|| Error::Input(format!("unknown format {text}; known are F16, BF16, Q4_0 … Q6_K, IQ4_NL, INT2-g32 … INT8-g128[-asym]")))
+            .ok_or_else(|| Error::Input(format!("unknown format {text}; known are F32, F16, BF16, Q4_0 … Q8_0, Q2_K … Q6_K, IQ1_S … IQ4_XS, TQ1_0, TQ2_0, Q1_0, Q2_0, MXFP4, NVFP4, INT2-g32 … INT8-g128[-asym]")))
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn bytes_do_not_depend_on_the_number_of_threads() {
         let weights: Vec<f32> = (0..512 * 512).map(|i| ((i * 7919) % 1013) as f32 / 1013.0 - 0.5).collect();
-        for format in ["Q4_0", "Q4_K", "INT4-g64", "INT3-g128-asym"] {
+        for format in ["Q4_0", "Q4_K", "IQ2_S", "IQ3_XXS", "NVFP4", "INT4-g64", "INT3-g128-asym"] {
             let format: Format = format.parse().expect("a known format");
             let encode = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
@@ -278,7 +278,7 @@ mod tests {
         assert!(matches!(format.encode(&[0.0; 576], 576, None), Err(Error::Mismatch { .. })), "rows of 576 in blocks of 256");
         assert!(matches!(format.encode(&[0.0; 300], 256, None), Err(Error::Mismatch { .. })), "half a row");
         assert!(matches!(format.encode(&[0.0; 256], 256, Some(&[1.0; 255])), Err(Error::Mismatch { .. })), "too few importances");
-        assert!(matches!(Format::Ggml(GgmlType::IQ1_S).encode(&[0.0; 256], 256, None), Err(Error::Unsupported { .. })), "no encoder");
+        assert!(matches!(Format::Ggml(GgmlType::Q8_K).encode(&[0.0; 256], 256, None), Err(Error::Unsupported { .. })), "no encoder");
         assert!(matches!(Format::F16.encode(&[], 0, None), Err(Error::Mismatch { .. })), "rows of nothing");
     }
 

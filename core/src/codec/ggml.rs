@@ -3,11 +3,15 @@
 mod affine_search;
 mod encode;
 mod fp4;
+mod grid_search;
 mod grids;
 mod iq;
+mod iq1_encode;
 pub(super) mod iq4;
+mod iq_encode;
 mod k_encode;
 mod k_quants;
+mod lattice;
 mod law;
 mod legacy;
 mod levels;
@@ -119,23 +123,9 @@ impl GgmlType {
         }
     }
 
-    /// Whether [`Self::encode_row`] exists for this type.
+    /// Whether [`Self::encode_row`] exists for this type: for all that weights are stored as, not for the two that only exist during a matmul.
     pub fn can_encode(self) -> bool {
-        matches!(
-            self,
-            Self::Q4_0
-                | Self::Q4_1
-                | Self::Q5_0
-                | Self::Q5_1
-                | Self::Q8_0
-                | Self::Q2_K
-                | Self::Q3_K
-                | Self::Q4_K
-                | Self::Q5_K
-                | Self::Q6_K
-                | Self::IQ4_NL
-                | Self::IQ4_XS
-        )
+        !matches!(self, Self::Q8_1 | Self::Q8_K)
     }
 
     /// Encodes one row (a whole number of blocks). `importance`, when given, has the row's length.
@@ -157,7 +147,20 @@ impl GgmlType {
             Self::IQ4_NL => each::<iq4::Iq4Nl, _, _>(row, importance, out),
             Self::Q5_0 => each::<legacy::Q5_0, _, _>(row, importance, out),
             Self::Q8_0 => each::<legacy::Q8_0, _, _>(row, importance, out),
-            _ => unreachable!("no encoder for {self}"),
+            Self::IQ2_XXS => each::<iq_encode::Iq2Xxs, _, _>(row, importance, out),
+            Self::IQ2_XS => each::<iq_encode::Iq2Xs, _, _>(row, importance, out),
+            Self::IQ2_S => each::<iq_encode::Iq2S, _, _>(row, importance, out),
+            Self::IQ3_XXS => each::<iq_encode::Iq3Xxs, _, _>(row, importance, out),
+            Self::IQ3_S => each::<iq_encode::Iq3S, _, _>(row, importance, out),
+            Self::IQ1_S => each::<iq1_encode::Iq1S, _, _>(row, importance, out),
+            Self::IQ1_M => each::<iq1_encode::Iq1M, _, _>(row, importance, out),
+            Self::TQ1_0 => each::<ternary::Tq1_0, _, _>(row, importance, out),
+            Self::TQ2_0 => each::<ternary::Tq2_0, _, _>(row, importance, out),
+            Self::Q1_0 => each::<ternary::Q1_0, _, _>(row, importance, out),
+            Self::Q2_0 => each::<ternary::Q2_0, _, _>(row, importance, out),
+            Self::MXFP4 => each::<fp4::Mxfp4, _, _>(row, importance, out),
+            Self::NVFP4 => each::<fp4::Nvfp4, _, _>(row, importance, out),
+            Self::Q8_1 | Self::Q8_K => unreachable!("no encoder for {self}"),
         }
     }
 }

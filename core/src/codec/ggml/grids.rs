@@ -5,10 +5,10 @@
 
 const PACKED: &[u8] = include_bytes!("grids.bin");
 
-const IQ2_LEVELS: [i8; 3] = [8, 25, 43];
-const IQ1_LEVELS: [i8; 3] = [-1, 0, 1];
-const IQ3_XXS_LEVELS: [i8; 8] = [4, 12, 20, 28, 36, 44, 52, 62];
-const IQ3_S_LEVELS: [i8; 8] = [1, 3, 5, 7, 9, 11, 13, 15];
+pub(super) const IQ2_LEVELS: [i8; 3] = [8, 25, 43];
+pub(super) const IQ1_LEVELS: [i8; 3] = [-1, 0, 1];
+pub(super) const IQ3_XXS_LEVELS: [i8; 8] = [4, 12, 20, 28, 36, 44, 52, 62];
+pub(super) const IQ3_S_LEVELS: [i8; 8] = [1, 3, 5, 7, 9, 11, 13, 15];
 
 const IQ2_XS_AT: usize = 512;
 const IQ2_S_AT: usize = IQ2_XS_AT + 1024;

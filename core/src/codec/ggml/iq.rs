@@ -1,6 +1,5 @@
 //! Super-blocks of 256 whose values are rows of a codebook grid with signs: IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S.
-//!
-//! Decoders only: the encoders search lattices and have an issue of their own.
+//! The encoders are in `iq_encode.rs` and `iq1_encode.rs`.
 
 use super::grids::{self, even_signs};
 use super::half_at;

@@ -1,6 +1,132 @@
-//! One and two bits a weight with one scale: TQ1_0, TQ2_0 (ternary), Q1_0 (signs) and Q2_0. Decoders only.
+//! One and two bits a weight with one scale: TQ1_0, TQ2_0 (ternary), Q1_0 (signs) and Q2_0.
 
+use super::encode::{BlockEncoder, put_half};
 use super::half_at;
+use super::levels::{Integers, Levels};
+use crate::codec::lanes::{TINY, array, fold, max, reciprocal, to_half};
+use std::ops::Add;
+
+type Trits = Integers<-1, 1>;
+
+/// Of some scales the one whose codes make the least error with their own least-squares d; that d, as it is stored.
+///
+/// The scales are few and the lanes run over the weights, because ggml's encoders of these types are quick.
+#[inline(always)]
+fn fit_levels<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], scales: &[f32]) -> f32 {
+    let mut best = (0.0, 0.0);
+    for &scale in scales {
+        let inverse = 1.0 / scale;
+        let levels: [f32; N] = array(|i| L::nearest(x[i] * inverse));
+        let products: [f32; N] = array(|i| w[i] * x[i] * levels[i]);
+        let squares: [f32; N] = array(|i| w[i] * levels[i] * levels[i]);
+        let (xv, vv) = (fold(&products, 0.0, f32::add), fold(&squares, 0.0, f32::add));
+        // A scale at which all codes are 0 gains nothing.
+        let gain = if vv > 0.0 { xv * xv / vv } else { 0.0 };
+        best = if gain > best.0 { (gain, xv / vv) } else { best };
+    }
+    to_half(best.1)
+}
+
+/// The largest magnitude and the weighted mean magnitude.
+#[inline(always)]
+fn magnitudes<const N: usize>(x: &[f32; N], w: &[f32; N]) -> (f32, f32) {
+    let weighted: [f32; N] = array(|i| w[i] * x[i].abs());
+    (fold(x, 0.0, |a, v| max(a, v.abs())), fold(&weighted, 0.0, f32::add) / fold(w, 0.0, f32::add))
+}
+
+/// The best half-precision d for ŵ = d·{−1, 0, 1}. Weights beyond half the scale become ±1: the best cut lies near the mean magnitude, higher
+/// the heavier the tails. The last scale tried is the plain one.
+#[inline(always)]
+fn fit_trits(x: &[f32; 256], w: &[f32; 256]) -> f32 {
+    let (largest, mean) = magnitudes(x, w);
+    if largest < TINY || mean == 0.0 { 0.0 } else { fit_levels::<Trits, 256>(x, w, &[1.4 * mean, 2.0 * mean, 2.9 * mean, largest]) }
+}
+
+/// The digits 0, 1, 2 of ŵ = d·(digit − 1).
+#[inline(always)]
+fn trits(x: &[f32; 256], d: f32) -> [u8; 256] {
+    let inverse = reciprocal(d);
+    let mut digits = [0; 256];
+    for i in 0..256 {
+        digits[i] = (Trits::nearest(x[i] * inverse) + 1.0) as u8;
+    }
+    digits
+}
+
+/// Where TQ1_0 keeps its digits: bytes from..to, so many digits each.
+const SEGMENTS: [(usize, usize, usize); 3] = [(0, 32, 5), (32, 48, 5), (48, 52, 4)];
+
+pub(super) struct Tq1_0;
+
+impl BlockEncoder<256, 54> for Tq1_0 {
+    #[inline(always)]
+    fn encode(x: &[f32; 256], w: &[f32; 256], block: &mut [u8; 54]) {
+        let d = fit_trits(x, w);
+        put_half(block, 52, d);
+        let digits = trits(x, d);
+        let mut first = 0;
+        for (from, to, count) in SEGMENTS {
+            for byte in from..to {
+                let mut number = 0u32;
+                for n in 0..5 {
+                    number = 3 * number + if n < count { u32::from(digits[first + n * (to - from) + byte - from]) } else { 0 };
+                }
+                // The least byte/256 that is at least number/3⁵.
+                block[byte] = (number * 256).div_ceil(243) as u8;
+            }
+            first += count * (to - from);
+        }
+    }
+}
+
+pub(super) struct Tq2_0;
+
+impl BlockEncoder<256, 66> for Tq2_0 {
+    #[inline(always)]
+    fn encode(x: &[f32; 256], w: &[f32; 256], block: &mut [u8; 66]) {
+        let d = fit_trits(x, w);
+        block.fill(0);
+        put_half(block, 64, d);
+        for (i, digits) in trits(x, d).as_chunks::<32>().0.iter().enumerate() {
+            for l in 0..32 {
+                block[32 * (i / 4) + l] |= digits[l] << (2 * (i % 4));
+            }
+        }
+    }
+}
+
+pub(super) struct Q1_0;
+
+impl BlockEncoder<128, 18> for Q1_0 {
+    #[inline(always)]
+    fn encode(x: &[f32; 128], w: &[f32; 128], block: &mut [u8; 18]) {
+        // The error is a parabola in d, so the half nearest to its vertex is the best.
+        let d = magnitudes(x, w).1;
+        block.fill(0);
+        put_half(block, 0, to_half(d));
+        for j in 0..128 {
+            block[2 + j / 8] |= u8::from(x[j] >= 0.0) << (j % 8);
+        }
+    }
+}
+
+pub(super) struct Q2_0;
+
+impl BlockEncoder<64, 18> for Q2_0 {
+    #[inline(always)]
+    fn encode(x: &[f32; 64], w: &[f32; 64], block: &mut [u8; 18]) {
+        let (largest, mean) = magnitudes(x, w);
+        // Either sign, because the levels −1 … 2 are not symmetric.
+        let (near, far) = (1.2 * mean, 1.8 * mean);
+        let d = if largest < TINY || mean == 0.0 { 0.0 } else { fit_levels::<Integers<-1, 2>, 64>(x, w, &[near, -near, far, -far, largest]) };
+        block.fill(0);
+        put_half(block, 0, d);
+        let inverse = reciprocal(d);
+        for j in 0..64 {
+            block[2 + j / 4] |= ((Integers::<-1, 2>::nearest(x[j] * inverse) + 1.0) as u8) << (2 * (j % 4));
+        }
+    }
+}
 
 /// qs[48] (five base-3 digits a byte), qh[4] (four digits a byte), f16 d. ŵ = d·(digit − 1).
 ///
@@ -8,7 +134,7 @@ use super::half_at;
 pub(super) fn decode_tq1_0(block: &[u8; 54], out: &mut [f32; 256]) {
     let d = half_at(block, 52);
     let mut values = out.iter_mut();
-    for (from, to, digits) in [(0, 32, 5), (32, 48, 5), (48, 52, 4)] {
+    for (from, to, digits) in SEGMENTS {
         let mut power = 1u8;
         for _ in 0..digits {
             for (&byte, value) in block[from..to].iter().zip(&mut values) {
