@@ -16,7 +16,12 @@ pub struct Driver {
 impl Driver {
     /// A studio of this size whose file dialogs answer with `replies`.
     pub fn new(size: [f32; 2], replies: Vec<Picked>) -> Self {
-        let build = move |cc: &mut eframe::CreationContext<'static>| Studio::new(&cc.egui_ctx, None, Box::new(Scripted::new(replies)));
+        Self::with_dialogs(size, Scripted::new(replies))
+    }
+
+    /// A studio of this size with these file dialogs.
+    pub fn with_dialogs(size: [f32; 2], dialogs: Scripted) -> Self {
+        let build = move |cc: &mut eframe::CreationContext<'static>| Studio::new(&cc.egui_ctx, None, Box::new(dialogs));
         Self { harness: Harness::builder().with_size(size).with_max_steps(24).wgpu().build_eframe(build) }
     }
 

@@ -2,7 +2,6 @@
 
 use super::allocate::{Request, describe, pins};
 use super::args::AutoArgs;
-use super::measure::probe_sequences;
 use super::session::Session;
 use super::{calibrate as calibrate_command, export as export_command, print};
 use halftone_core::allocate::{PRESETS, Plan, preset_plan};
@@ -11,7 +10,7 @@ use halftone_core::eval::{CompareOptions, Comparison, Quantized, compare};
 use halftone_core::export::{Exported, write_report, writer};
 use halftone_core::job::{QuantizeOptions, quantize};
 use halftone_core::recipe::Recipe;
-use halftone_core::sensitivity::{MeasureOptions, Metric, Table, measure};
+use halftone_core::sensitivity::{MeasureOptions, Metric, Table, measure, probe_sequences};
 use halftone_core::source::Source;
 use serde::Serialize;
 use std::path::PathBuf;

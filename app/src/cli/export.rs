@@ -2,7 +2,8 @@
 
 use super::args::ExportArgs;
 use super::print;
-use super::session::{Session, locate};
+use super::session::Session;
+use crate::locate::locate;
 use halftone_core::export::{Exported, writer};
 use halftone_core::job::Artifact;
 

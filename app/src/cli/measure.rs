@@ -5,12 +5,9 @@ use super::print;
 use super::session::Session;
 use anyhow::Context as _;
 use halftone_core::calibrate::{self, Calibration, SearchText};
-use halftone_core::sensitivity::{MeasureOptions, Metric, Table, measure};
+use halftone_core::sensitivity::{MeasureOptions, Metric, Table, measure, probe_sequences};
 use halftone_core::source::Source;
 use std::path::Path;
-
-/// Sequences and their length that the predicted KL is probed on: few, because every tensor runs them.
-const PROBE: (usize, usize) = (4, 256);
 
 /// Makes and saves the table.
 pub fn run(session: &Session, args: &MeasureArgs) -> anyhow::Result<()> {
@@ -30,12 +27,6 @@ pub fn run(session: &Session, args: &MeasureArgs) -> anyhow::Result<()> {
     table.save(&args.output)?;
     session.pause_progress();
     print::result(session.global.json, &table, || text(&table))
-}
-
-/// The probe's sequences from a text.
-pub fn probe_sequences(source: &Source, text: &SearchText) -> anyhow::Result<Vec<Vec<u32>>> {
-    let (count, length) = PROBE;
-    Ok(calibrate::sequences(source.tokenizer()?.as_ref(), text.as_str(), length, Some(count))?)
 }
 
 /// A calibration that `calibrate` wrote, or any imatrix.

@@ -4,11 +4,10 @@ use super::args::{Global, ModelArg};
 use super::print;
 use super::progress::ProgressLine;
 use anyhow::Context as _;
-use halftone_core::Error;
 use halftone_core::compute::DeviceChoice;
 use halftone_core::job::JobContext;
 use halftone_core::source::{self, Source};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// One run of the program.
@@ -44,7 +43,7 @@ impl Session {
     pub fn open(&self, arg: &ModelArg) -> anyhow::Result<Source> {
         let path = match (&arg.model, arg.demo) {
             (_, true) => crate::demo::unpack()?,
-            (Some(model), false) => locate(model)?,
+            (Some(model), false) => crate::locate::locate(model)?,
             (None, false) => anyhow::bail!("name a model, or use --demo"),
         };
         self.open_path(&path)
@@ -67,29 +66,6 @@ impl Session {
     pub fn pause_progress(&self) {
         self.progress.finish();
     }
-}
-
-/// A path that exists, or a hub id (`owner/name`) in the local cache of the hub's own clients.
-pub fn locate(model: &str) -> anyhow::Result<PathBuf> {
-    let path = PathBuf::from(model);
-    if path.exists() {
-        return Ok(path);
-    }
-    let parts: Vec<&str> = model.split('/').collect();
-    let is_hub_id = matches!(parts.as_slice(), [owner, name] if [owner, name].iter().all(|p| !p.is_empty() && !p.starts_with('.')));
-    if is_hub_id && let Some(snapshot) = hub_snapshot(model) {
-        return Ok(snapshot);
-    }
-    let hint = if is_hub_id { format!("; as a hub id it is not in the local cache either, fetch it with: hf download {model}") } else { String::new() };
-    Err(Error::Input(format!("there is no file or folder {model}{hint}")).into())
-}
-
-fn hub_snapshot(id: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("HF_HOME").map(PathBuf::from).or_else(|| directories::BaseDirs::new().map(|d| d.home_dir().join(".cache/huggingface")))?;
-    let repository = home.join("hub").join(format!("models--{}", id.replace('/', "--")));
-    let commit = std::fs::read_to_string(repository.join("refs/main")).ok()?;
-    let snapshot = repository.join("snapshots").join(commit.trim());
-    snapshot.is_dir().then_some(snapshot)
 }
 
 fn cancel_on_interrupt(cx: &JobContext) {

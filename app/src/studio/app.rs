@@ -4,17 +4,19 @@
 use super::background::Background;
 use super::chrome::{self, Chrome};
 use super::command::{Command, Outbox};
-use super::dialogs::Dialogs;
+use super::dialogs::{Dialogs, Purpose};
 use super::dock::{self, Dock, Pane};
 use super::jobs::{Jobs, Wake};
 use super::messages::Messages;
 use super::panes::{Panes, welcome};
+use super::pictures::Camera;
 use super::selection::Selection;
 use super::session::Session;
 use super::settings::Settings;
 use super::theme;
 use super::view_model::ViewModel;
 use egui_tiles::Tree;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 const SETTINGS_KEY: &str = "settings";
@@ -35,6 +37,11 @@ pub struct Studio {
     pub(super) panes: Panes,
     pub(super) chrome: Chrome,
     pub(super) outbox: Outbox,
+    /// The purpose of the last file dialog.
+    pub(super) asked: Option<Purpose>,
+    /// The job folder to go on with when its model is open.
+    pub(super) resuming: Option<PathBuf>,
+    pub(super) camera: Camera,
 }
 
 /// A wake-up call that asks for a frame.
@@ -53,7 +60,7 @@ impl Studio {
         let wake = wake_of(ctx);
         let mut background = Background::new(wake.clone());
         background.ask(super::background::Task::Devices);
-        Self {
+        let mut studio = Self {
             session: Session::default(),
             selection: Selection::default(),
             jobs: Jobs::new(wake),
@@ -65,7 +72,12 @@ impl Studio {
             panes: Panes::default(),
             chrome: Chrome::default(),
             outbox: Outbox::new(),
-        }
+            asked: None,
+            resuming: None,
+            camera: Camera::default(),
+        };
+        studio.look_for_unfinished_jobs();
+        studio
     }
 
     /// Queues a command, as a widget would.
@@ -87,7 +99,16 @@ fn view<'a>(
     messages: &'a Messages,
     background: &'a Background,
 ) -> ViewModel<'a> {
-    ViewModel { session, selection, jobs: jobs.list(), settings, messages, devices: &background.devices, report: background.report.as_ref() }
+    ViewModel {
+        session,
+        selection,
+        jobs: jobs.list(),
+        settings,
+        messages,
+        devices: &background.devices,
+        unfinished: &background.unfinished,
+        report: background.report.as_ref(),
+    }
 }
 
 impl eframe::App for Studio {

@@ -10,13 +10,18 @@ use halftone_core::codec::Format;
 use halftone_core::compute::Capabilities;
 use halftone_core::eval::Comparison;
 use halftone_core::export::ExportFormat;
+use halftone_core::job::{Unfinished, discard, unfinished};
 use halftone_core::recipe::Recipe;
 use halftone_core::source::Source;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use super::files::Place;
+use super::files::place;
 pub use super::look::{Reading, TensorReport, Verdict};
-use super::look::{inspect, probe_sequences, read, read_text, verdicts};
+use super::look::{inspect, read, read_text, verdicts};
+use super::pictures::Photo;
+use halftone_core::sensitivity::probe_sequences;
 
 /// What a text was read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +36,16 @@ pub enum TextUse {
 pub enum Task {
     /// Look for devices.
     Devices,
+    /// Look for unfinished jobs in this folder.
+    Unfinished(PathBuf),
+    /// Throw an unfinished job away.
+    Discard(PathBuf),
+    /// Find what was typed.
+    Locate(String),
+    /// See what stands where the export is to be written: for a file at the path, or a name beside the model.
+    Place(Arc<Source>, ExportFormat, PathBuf),
+    /// Save a picture.
+    SavePicture(Photo, PathBuf),
     /// Put the demo model where it can be opened.
     UnpackDemo,
     /// Read texts.
@@ -62,12 +77,22 @@ pub enum Task {
 pub enum Reply {
     /// The devices there are.
     Devices(Vec<Capabilities>),
+    /// Jobs that can be gone on with.
+    Unfinished(Result<Vec<Unfinished>, UserMessage>),
+    /// A job was thrown away.
+    Discarded(PathBuf, Result<(), UserMessage>),
+    /// The path of what was typed.
+    Located(Result<PathBuf, UserMessage>),
+    /// What stands in the place of the export.
+    Place(Result<Place, UserMessage>),
+    /// Whether the picture was saved.
+    Pictured(Result<PathBuf, UserMessage>),
     /// Path of the demo model.
     Demo(Result<PathBuf, UserMessage>),
     /// A text.
     Text(TextUse, Result<Arc<TextSplit>, UserMessage>),
     /// Sequences for the probe.
-    Probe(Vec<Vec<u32>>),
+    Probe(Result<Vec<Vec<u32>>, UserMessage>),
     /// A looked-at tensor.
     Inspected(Result<Arc<TensorReport>, UserMessage>),
     /// A readable comparison.
@@ -86,6 +111,8 @@ pub struct Background {
     replies: Receiver<Reply>,
     /// Devices, once they are known.
     pub devices: Vec<Capabilities>,
+    /// Jobs of earlier starts that can be gone on with.
+    pub unfinished: Vec<Unfinished>,
     /// The tensor looked at last.
     pub report: Option<Arc<TensorReport>>,
     inspecting: bool,
@@ -108,7 +135,7 @@ impl Background {
         if let Err(error) = spawned {
             tracing::error!(%error, "no background thread");
         }
-        Self { tasks, replies, devices: Vec::new(), report: None, inspecting: false }
+        Self { tasks, replies, devices: Vec::new(), unfinished: Vec::new(), report: None, inspecting: false }
     }
 
     /// Hands a task over; dropped when sixty-four wait already (a window that far behind has other worries).
@@ -140,13 +167,25 @@ impl Background {
 fn carry_out(task: Task) -> Reply {
     match task {
         Task::Devices => Reply::Devices(halftone_core::compute::devices()),
+        Task::Unfinished(root) => Reply::Unfinished(unfinished(&root).map_err(|e| e.user_message())),
+        Task::Discard(folder) => {
+            let done = discard(&folder).map_err(|e| e.user_message());
+            Reply::Discarded(folder, done)
+        }
+        Task::Locate(typed) => Reply::Located(crate::locate::locate(&typed).map_err(|error| UserMessage {
+            summary: "There is no such model".to_owned(),
+            details: format!("{error:#}"),
+            hint: "Check the path; a hub id is looked for in the local cache only".to_owned(),
+        })),
+        Task::Place(source, format, path) => Reply::Place(place(&source, format, path)),
+        Task::SavePicture(photo, path) => Reply::Pictured(photo.save(&path).map(|()| path).map_err(|e| e.user_message())),
         Task::UnpackDemo => Reply::Demo(crate::demo::unpack().map_err(|error| UserMessage {
             summary: "The demo model could not be unpacked".to_owned(),
             details: format!("{error:#}"),
             hint: "Check that the cache folder can be written".to_owned(),
         })),
         Task::ReadText(purpose, choice) => Reply::Text(purpose, read_text(purpose, &choice).map_err(|e| e.user_message())),
-        Task::Probe(source, text) => Reply::Probe(probe_sequences(&source, &text)),
+        Task::Probe(source, text) => Reply::Probe(probe_sequences(&source, &text.search).map_err(|e| e.user_message())),
         Task::Inspect { source, tensor, format, calibration } => {
             Reply::Inspected(inspect(&source, tensor, format, calibration.as_deref()).map(Arc::new).map_err(|e| e.user_message()))
         }

@@ -1,12 +1,14 @@
 //! The frame around the panes: keys, top bar with the road, status bar with the running job.
 
 use super::command::{Action, Command, Outbox};
+use super::dialogs::Purpose;
 use super::dock::Pane;
 use super::figures;
 use super::help::Help;
 use super::jobs::{Job, JobState};
 use super::overlays;
 use super::palette::Palette;
+use super::prompt::Prompt;
 use super::theme::{self, BODY, SMALL};
 use super::view_model::ViewModel;
 use super::widgets::buttons::{icon, icon_button, menu_item, named_icon};
@@ -19,6 +21,7 @@ use egui_tiles::Tree;
 pub struct Chrome {
     palette: Palette,
     help: Help,
+    prompt: Option<Prompt>,
     /// The window was asked to close while a job runs.
     pub asks_to_close: bool,
     /// The user said yes.
@@ -31,6 +34,11 @@ impl Chrome {
         self.palette.toggle();
     }
 
+    /// Asks for a path in the window.
+    pub fn ask_path(&mut self, purpose: Purpose, suggestion: String) {
+        self.prompt = Some(Prompt::new(purpose, suggestion));
+    }
+
     /// Opens or closes help.
     pub fn toggle_help(&mut self) {
         self.help.open = !self.help.open;
@@ -41,6 +49,9 @@ impl Chrome {
         overlays::toasts(model, ui, outbox);
         self.help.ui(ui);
         self.palette.ui(model, ui, outbox);
+        if self.prompt.as_mut().is_some_and(|prompt| !prompt.ui(ui, outbox)) {
+            self.prompt = None;
+        }
         if self.asks_to_close {
             overlays::close_question(ui, outbox);
         }
@@ -48,13 +59,16 @@ impl Chrome {
     }
 }
 
-/// Turns pressed shortcuts into commands. Keys without a modifier are left to text fields that have the focus.
+/// Turns pressed shortcuts into commands. Keys without a modifier, and those that edit text, are left to text fields that have the focus.
 pub fn keys(model: &ViewModel<'_>, ctx: &egui::Context, outbox: &mut Outbox) {
     let typing = ctx.egui_wants_keyboard_input() && ctx.memory(|m| m.focused().is_some()) && ctx.text_edit_focused();
     for action in Action::all() {
         let Some(shortcut) = action.spec().shortcut else { continue };
-        let plain = shortcut.modifiers.is_none() && shortcut.logical_key != egui::Key::F1;
-        if (plain && typing) || action.enabled(model).is_err() {
+        let edits = matches!(action, Action::SelectAll | Action::Undo | Action::Redo);
+        let plain = edits || (shortcut.modifiers.is_none() && shortcut.logical_key != egui::Key::F1);
+        // Escape closes an open menu before it does anything else.
+        let closes = action == Action::ClearSelection && egui::Popup::is_any_open(ctx);
+        if closes || (plain && typing) || action.enabled(model).is_err() {
             continue;
         }
         if ctx.input_mut(|i| i.consume_shortcut(&shortcut)) {
@@ -96,9 +110,9 @@ pub fn top_bar(model: &ViewModel<'_>, layout: &Tree<Pane>, ui: &mut Ui, outbox: 
 fn menu(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
     use Action as A;
     let groups: [(&str, Vec<Action>); 4] = [
-        ("File", vec![A::OpenFile, A::OpenFolder, A::OpenDemo, A::CloseModel, A::LoadRecipe, A::SaveRecipe, A::Export, A::Quit]),
+        ("File", vec![A::OpenFile, A::OpenFolder, A::OpenPath, A::OpenDemo, A::CloseModel, A::LoadRecipe, A::SaveRecipe, A::Export, A::Write, A::Quit]),
         ("Edit", vec![A::Undo, A::Redo, A::SelectAll, A::ClearSelection, A::Pin, A::Unpin, A::HandBack]),
-        ("Run", vec![A::Measure, A::Quantize, A::Compare, A::PauseJob, A::CancelJob]),
+        ("Run", vec![A::Measure, A::Quantize, A::Compare, A::Generate, A::PauseJob, A::CancelJob]),
         (
             "View",
             Pane::ALL
@@ -165,7 +179,7 @@ fn road(model: &ViewModel<'_>, layout: &Tree<Pane>, ui: &mut Ui, outbox: &mut Ou
 
 /// What is open and selected on the left, the running job on the right.
 pub fn status_bar(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
-    Panel::bottom("status bar").exact_size(28.0).frame(bar(ui).inner_margin(Margin::symmetric(12, 2))).show(ui, |ui| {
+    Panel::bottom("status bar").exact_size(30.0).frame(bar(ui).inner_margin(Margin::symmetric(12, 2))).show(ui, |ui| {
         ui.horizontal_centered(|ui| {
             let tokens = theme::tokens(ui);
             let small = |text: String| RichText::new(text).size(SMALL).color(*tokens.dim);

@@ -15,7 +15,8 @@ use halftone_core::allocate::{Budget, Target};
 use halftone_core::codec::Format;
 use halftone_core::compute::DeviceChoice;
 use halftone_core::export::ExportFormat;
-use halftone_core::job::JobId;
+use halftone_core::job::{JobId, Unfinished};
+use halftone_core::model::GenerateOptions;
 use halftone_core::sensitivity::Metric;
 use std::path::PathBuf;
 
@@ -28,6 +29,10 @@ pub type Outbox = Vec<Command>;
 pub enum Command {
     Do(Action),
     Open(PathBuf),
+    OpenTyped(String),
+    Entered(Purpose, String),
+    Resume(Unfinished),
+    Discard(PathBuf),
     Picked(Purpose, Vec<PathBuf>),
     Select { tensors: Vec<usize>, cursor: Option<usize>, mode: SelectMode },
     Paint(Format),
@@ -42,12 +47,18 @@ pub enum Command {
     SetMapMetric(MapMetric),
     SetCalibrationText(TextChoice),
     SetCalibrationTokens(usize),
+    SetProbe(bool),
     SetHeldOutText(TextChoice),
     SetChunks(usize),
     SetContext(usize),
     SetDevice(DeviceChoice),
     Ask(Purpose),
     SetExportFormat(ExportFormat),
+    SetExportPath(String),
+    Replace(bool),
+    SetPrompt(String),
+    SetGeneration(GenerateOptions),
+    TakePicture { name: &'static str, picture: Picture },
     Cancel(JobId),
     Pause(JobId, bool),
     Copy(String),
@@ -56,12 +67,22 @@ pub enum Command {
     ConfirmClose(bool),
 }
 
+/// A picture to be saved.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Picture {
+    /// This part of the window, as PNG.
+    Pixels(egui::Rect),
+    /// SVG.
+    Drawing(String),
+}
+
 /// A deed without operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the table gives each its text and tooltip")]
 pub enum Action {
     OpenFile,
     OpenFolder,
+    OpenPath,
     OpenDemo,
     CloseModel,
     LoadRecipe,
@@ -77,7 +98,9 @@ pub enum Action {
     Measure,
     Quantize,
     Compare,
+    Generate,
     Export,
+    Write,
     PauseJob,
     CancelJob,
     Show(Pane),
@@ -122,10 +145,10 @@ impl Action {
     /// Every action, in the order of the palette.
     pub fn all() -> Vec<Self> {
         use Action as A;
-        let mut all = vec![A::OpenFile, A::OpenFolder, A::OpenDemo, A::CloseModel, A::LoadRecipe, A::SaveRecipe, A::Undo, A::Redo];
+        let mut all = vec![A::OpenFile, A::OpenFolder, A::OpenPath, A::OpenDemo, A::CloseModel, A::LoadRecipe, A::SaveRecipe, A::Undo, A::Redo];
         all.extend([A::SelectAll, A::ClearSelection, A::Pin, A::Unpin, A::HandBack]);
         all.extend((1..=8).map(A::Bits));
-        all.extend([A::Measure, A::Quantize, A::Compare, A::Export, A::PauseJob, A::CancelJob]);
+        all.extend([A::Measure, A::Quantize, A::Compare, A::Generate, A::Export, A::Write, A::PauseJob, A::CancelJob]);
         all.extend(Pane::ALL.map(A::Show));
         all.extend([A::ResetLayout, A::Palette, A::Help, A::ZoomIn, A::ZoomOut, A::ZoomReset, A::ThemeLight, A::ThemeDark, A::ThemeSystem, A::Quit]);
         all
@@ -137,6 +160,7 @@ impl Action {
         match self {
             Self::OpenFile => row("Open file…", "Open a GGUF or safetensors file", i::ICON_FILE_OPEN, command(Key::O)),
             Self::OpenFolder => row("Open folder…", "Open a folder with config.json and weights", i::ICON_FOLDER_OPEN, command_shift(Key::O)),
+            Self::OpenPath => row("Open by path…", "Type the path of a model, or its hub id", i::ICON_KEYBOARD, command(Key::L)),
             Self::OpenDemo => row("Try the demo model", "A small story model that is part of the program", i::ICON_AUTO_STORIES, None),
             Self::CloseModel => row("Close model", "Back to the welcome page", i::ICON_CLOSE, command(Key::W)),
             Self::LoadRecipe => row("Load recipe…", "Take pins and formats from a recipe file", i::ICON_UPLOAD_FILE, None),
@@ -152,7 +176,9 @@ impl Action {
             Self::Measure => row("Measure the model", "Run the calibration text, then measure every candidate format", i::ICON_SPEED, command(Key::M)),
             Self::Quantize => row("Quantize the model", "Carry out the recipe", i::ICON_PLAY_ARROW, command(Key::R)),
             Self::Compare => row("Compare the models", "Run both models over held-out text", i::ICON_COMPARE_ARROWS, command(Key::K)),
-            Self::Export => row("Export…", "Write a file that other programs load", i::ICON_FILE_SAVE, command(Key::E)),
+            Self::Generate => row("Continue the prompt", "Let both models continue the prompt, with the same seed", i::ICON_PLAY_ARROW, command(Key::G)),
+            Self::Export => row("Export…", "Choose a place and write a file that other programs load", i::ICON_FILE_SAVE, command(Key::E)),
+            Self::Write => row("Write the model", "Write to the path in the Export pane", i::ICON_FILE_SAVE, command_shift(Key::E)),
             Self::PauseJob => row("Pause or resume job", "Hold the running job, or let it go on", i::ICON_PAUSE, None),
             Self::CancelJob => row("Cancel job", "Stop the running job; finished tensors are kept", i::ICON_STOP, command(Key::Period)),
             Self::Show(pane) => Spec { text: pane.show_text(), tooltip: pane.tooltip(), icon: pane.icon(), shortcut: pane.shortcut() },
@@ -197,7 +223,13 @@ impl Action {
                 need(session.can_run(), "This architecture has no forward pass")?;
                 need(!model.busy(), "A job is running")
             }
-            Self::Export => {
+            Self::Generate => {
+                need(session.artifact.is_some(), "Quantize first")?;
+                need(session.can_run(), "This architecture has no forward pass")?;
+                need(!model.settings.prompt.is_empty(), "Write a prompt first")?;
+                need(!model.busy(), "A job is running")
+            }
+            Self::Export | Self::Write => {
                 need(session.artifact.is_some(), "Quantize first")?;
                 need(!model.busy(), "A job is running")
             }

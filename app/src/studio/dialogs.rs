@@ -25,8 +25,12 @@ pub enum Purpose {
     LoadRecipe,
     /// Where to save the recipe.
     SaveRecipe,
-    /// Where to write the export.
+    /// Where to write the export; it is written at once.
     ExportFile,
+    /// Where the export will be written.
+    ExportPlace,
+    /// Where to save a picture.
+    Picture,
 }
 
 /// An answer: what was asked, and what the user chose (nothing when the dialog was closed).
@@ -108,8 +112,12 @@ impl Dialogs for Native {
                 let pick = dialog.set_title("Load a recipe").add_filter("Recipes", &["toml"]).pick_file();
                 self.answer_from(purpose, async move { one(pick.await) });
             }
-            Purpose::SaveRecipe | Purpose::ExportFile => {
-                let title = if purpose == Purpose::SaveRecipe { "Save the recipe" } else { "Write the model" };
+            Purpose::SaveRecipe | Purpose::ExportFile | Purpose::ExportPlace | Purpose::Picture => {
+                let title = match purpose {
+                    Purpose::SaveRecipe => "Save the recipe",
+                    Purpose::Picture => "Save the picture",
+                    _ => "Write the model",
+                };
                 let save = dialog.set_title(title).set_file_name(suggestion).save_file();
                 self.answer_from(purpose, async move { one(save.await) });
             }
@@ -130,12 +138,18 @@ impl Dialogs for Native {
 pub struct Scripted {
     replies: Vec<Picked>,
     asked: Vec<Purpose>,
+    none: bool,
 }
 
 impl Scripted {
     /// Answers with these; a purpose that is not among them is answered as a closed dialog.
     pub fn new(replies: Vec<Picked>) -> Self {
-        Self { replies, asked: Vec::new() }
+        Self { replies, asked: Vec::new(), none: false }
+    }
+
+    /// A system that has no dialogs.
+    pub fn none() -> Self {
+        Self { none: true, ..Self::default() }
     }
 }
 
@@ -146,6 +160,14 @@ impl Dialogs for Scripted {
 
     fn answers(&mut self) -> Vec<Picked> {
         let asked = std::mem::take(&mut self.asked);
+        if self.none {
+            self.asked = asked;
+            return Vec::new();
+        }
         asked.into_iter().map(|purpose| self.replies.iter().find(|(p, _)| *p == purpose).cloned().unwrap_or((purpose, Vec::new()))).collect()
+    }
+
+    fn missing(&mut self) -> bool {
+        self.none && !std::mem::take(&mut self.asked).is_empty()
     }
 }

@@ -14,10 +14,9 @@ use egui::{ThemePreference, ViewportCommand};
 use halftone_core::allocate::Target;
 use halftone_core::codec::Format;
 use halftone_core::compute::DeviceChoice;
-use halftone_core::export::ExportFormat;
 use halftone_core::job::{JobKind, QuantizeOptions};
 use halftone_core::recipe::{Edit, Recipe};
-use std::path::PathBuf;
+use std::sync::Arc;
 
 impl Studio {
     pub(super) fn carry_out_commands(&mut self, ctx: &egui::Context) {
@@ -39,7 +38,14 @@ impl Studio {
                     self.act(action, ctx, now);
                 }
             }
-            Command::Open(path) => self.open(path),
+            Command::Open(path) => self.open(&path),
+            Command::OpenTyped(typed) => self.background.ask(Task::Locate(typed)),
+            Command::Entered(purpose, text) => self.entered(purpose, &text),
+            Command::Resume(job) => {
+                self.resuming = Some(job.folder);
+                self.open(&job.model_path);
+            }
+            Command::Discard(folder) => self.background.ask(Task::Discard(folder)),
             Command::Picked(purpose, paths) => self.picked(purpose, paths),
             Command::Select { tensors, cursor, mode } => self.selection.apply(&tensors, cursor, mode),
             Command::Paint(format) => self.paint(&self.selected(), |_| Some(format), now),
@@ -62,12 +68,25 @@ impl Studio {
             Command::SetMapMetric(metric) => self.set_map_metric(metric),
             Command::SetCalibrationText(choice) => self.settings.calibration_text = choice,
             Command::SetCalibrationTokens(tokens) => self.settings.calibration.tokens = tokens,
+            Command::SetProbe(probe) => self.settings.probe = probe,
             Command::SetHeldOutText(choice) => self.settings.held_out_text = choice,
             Command::SetChunks(chunks) => self.settings.compare.chunks = chunks,
             Command::SetContext(context) => self.settings.compare.context = context,
             Command::SetDevice(device) => self.settings.device = device,
             Command::Ask(purpose) => self.ask(purpose),
-            Command::SetExportFormat(format) => self.session.export_format = Some(format),
+            Command::SetExportFormat(format) => self.session.set_export_format(format),
+            Command::SetExportPath(path) => {
+                self.session.export_path = Some(path);
+                self.session.occupied = None;
+            }
+            Command::Replace(replace) => {
+                if let Some((path, _)) = self.session.occupied.take().filter(|_| replace) {
+                    self.export(path);
+                }
+            }
+            Command::SetPrompt(prompt) => self.settings.prompt = prompt,
+            Command::SetGeneration(options) => self.settings.generation = options,
+            Command::TakePicture { name, picture } => self.take_picture(name, picture, ctx),
             Command::Cancel(id) => self.jobs.cancel(id),
             Command::Pause(id, paused) => self.jobs.pause(id, paused),
             Command::Copy(text) => ctx.copy_text(text),
@@ -88,11 +107,13 @@ impl Studio {
         match action {
             Action::OpenFile => self.ask(Purpose::ModelFile),
             Action::OpenFolder => self.ask(Purpose::ModelFolder),
+            Action::OpenPath => self.chrome.ask_path(Purpose::ModelFile, String::new()),
             Action::OpenDemo => self.background.ask(Task::UnpackDemo),
             Action::CloseModel => {
                 self.jobs.cancel_all();
                 self.session = Session::default();
                 self.selection.clear();
+                self.look_for_unfinished_jobs();
             }
             Action::LoadRecipe => self.ask(Purpose::LoadRecipe),
             Action::SaveRecipe => self.ask(Purpose::SaveRecipe),
@@ -114,7 +135,9 @@ impl Studio {
                 };
                 self.background.ask(Task::ReadText(TextUse::Compare, choice));
             }
+            Action::Generate => self.generate(),
             Action::Export => self.ask(Purpose::ExportFile),
+            Action::Write => self.ask_place(crate::locate::expand(&self.session.path_to_export())),
             Action::PauseJob | Action::CancelJob => self.hold_or_stop(action == Action::PauseJob),
             Action::Show(pane) => dock::show(&mut self.layout, pane),
             Action::ResetLayout => self.layout = dock::default_layout(),
@@ -135,47 +158,6 @@ impl Studio {
         ctx.set_theme(theme);
     }
 
-    fn open(&mut self, path: PathBuf) {
-        self.session.opening = Some(path.clone());
-        self.jobs.start(JobKind::Open { path }, DeviceChoice::Cpu);
-    }
-
-    fn ask(&mut self, purpose: Purpose) {
-        let suggestion = match purpose {
-            Purpose::SaveRecipe => self.session.suggested_name("toml"),
-            Purpose::ExportFile => self.session.suggested_name(match self.export_format() {
-                ExportFormat::Gguf => "gguf",
-                ExportFormat::Safetensors => "safetensors",
-            }),
-            _ => String::new(),
-        };
-        self.dialogs.ask(purpose, &suggestion);
-    }
-
-    fn export_format(&self) -> ExportFormat {
-        self.session.export_format.unwrap_or(ExportFormat::Gguf)
-    }
-
-    fn picked(&mut self, purpose: Purpose, mut paths: Vec<PathBuf>) {
-        if matches!(purpose, Purpose::CalibrationText) {
-            self.settings.calibration_text = TextChoice::Files(paths);
-            return;
-        }
-        if matches!(purpose, Purpose::HeldOutText) {
-            self.settings.held_out_text = TextChoice::Files(paths);
-            return;
-        }
-        let Some(path) = paths.pop() else { return };
-        match purpose {
-            Purpose::ModelFile | Purpose::ModelFolder => self.open(path),
-            Purpose::JobRoot => self.settings.job_root = Some(path),
-            Purpose::LoadRecipe => self.background.ask(Task::LoadRecipe(path)),
-            Purpose::SaveRecipe => self.background.ask(Task::SaveRecipe(Box::new(self.session.allocation.recipe().clone()), path)),
-            Purpose::ExportFile => self.export(path),
-            Purpose::CalibrationText | Purpose::HeldOutText => {}
-        }
-    }
-
     fn measure(&mut self) {
         self.session.calibration = None;
         if self.session.can_run() && self.settings.calibration_text != TextChoice::None {
@@ -188,9 +170,8 @@ impl Studio {
     fn quantize(&mut self, now: f64) {
         let Some(source) = self.session.source.clone() else { return };
         let recipe = self.session.allocation.recipe().clone();
-        let root = self.settings.job_root.clone().map_or_else(|| crate::demo::cache_folder().map(|cache| cache.join("jobs")), Ok);
-        match root {
-            Ok(root) => {
+        match self.settings.job_folder() {
+            Some(root) => {
                 self.session.drop_derived();
                 self.session.quantized_bytes = self.session.allocation.plan.as_ref().map_or(0, |p| p.file_bytes);
                 // One folder for each recipe: running the same one again resumes.
@@ -198,10 +179,10 @@ impl Studio {
                 let calibration = self.session.calibration.clone();
                 self.jobs.start(JobKind::Quantize { source, calibration, recipe, options: QuantizeOptions { folder } }, self.settings.device.clone());
             }
-            Err(error) => {
+            None => {
                 let message = halftone_core::UserMessage {
                     summary: "There is no folder for the job".to_owned(),
-                    details: format!("{error:#}"),
+                    details: "The system names no cache folder (is HOME set?)".to_owned(),
                     hint: "Choose a job folder in the Quantize pane".to_owned(),
                 };
                 self.messages.tell(Level::Error, "Quantize", message, now);
@@ -209,10 +190,10 @@ impl Studio {
         }
     }
 
-    fn export(&mut self, path: PathBuf) {
+    fn generate(&mut self) {
         if let (Some(source), Some(artifact)) = (self.session.source.clone(), self.session.artifact.clone()) {
-            let format = self.export_format();
-            self.jobs.start(JobKind::Export { source, artifact, format, path }, self.settings.device.clone());
+            let (prompt, options) = (Arc::from(self.settings.prompt.as_str()), self.settings.generation);
+            self.jobs.start(JobKind::Generate { source, artifact, prompt, options }, DeviceChoice::Cpu);
         }
     }
 

@@ -58,6 +58,7 @@ pub fn rate(per_sec: f64, unit: &str) -> Figure {
         let unit = match unit {
             "tensor" => "tensors/s",
             "block" => "blocks/s",
+            "token" => "tokens/s",
             _ => "/s",
         };
         Figure { value: format!("{per_sec:.1}"), unit }
@@ -72,6 +73,16 @@ pub fn duration(secs: f64) -> Figure {
         Figure { value: format!("{}:{:02}", secs as u64 / 60, secs as u64 % 60), unit: "min" }
     } else {
         Figure { value: format!("{}:{:02}", secs as u64 / 3600, secs as u64 % 3600 / 60), unit: "h" }
+    }
+}
+
+/// An estimate of time, as precise as estimates are.
+pub fn rough_duration(secs: f64) -> String {
+    let whole = |value: f64, unit: &str| format!("{:.0} {unit}", value.max(1.0));
+    match secs {
+        s if s < 90.0 => whole(s, "s"),
+        s if s < 5400.0 => whole(s / 60.0, "min"),
+        s => format!("{:.1} h", s / 3600.0),
     }
 }
 

@@ -29,6 +29,7 @@ impl Studio {
                 News::Product(product) => self.receive(product, now),
                 News::Failed(origin, message) => {
                     self.session.opening = None;
+                    self.resuming = None;
                     self.messages.tell(Level::Error, origin, message, now);
                 }
             }
@@ -39,13 +40,9 @@ impl Studio {
         let answers = self.dialogs.answers();
         self.outbox.extend(answers.into_iter().filter(|(_, paths)| !paths.is_empty()).map(|(purpose, paths)| Command::Picked(purpose, paths)));
         if self.dialogs.missing() {
-            let message = halftone_core::UserMessage {
-                summary: "This system shows no file dialog".to_owned(),
-                details: "The desktop's portal (xdg-desktop-portal) did not answer".to_owned(),
-                hint: "Drop files on the window, or use the command line: halftone auto, halftone export".to_owned(),
-            };
-            self.messages.tell(Level::Warning, "Files", message, now);
+            self.ask_without_dialog();
         }
+        self.develop(ctx);
         self.open_dropped(ctx);
         self.look();
         self.messages.age(now);
@@ -68,7 +65,10 @@ impl Studio {
             }
             Product::Calibration(calibration) => {
                 self.session.calibration = Some(calibration);
-                if let (Some(source), Some(text)) = (self.session.source.clone(), self.session.text.clone()) {
+                self.time_calibration();
+                if !self.settings.probe {
+                    self.start_measurement(Vec::new());
+                } else if let (Some(source), Some(text)) = (self.session.source.clone(), self.session.text.clone()) {
                     self.background.ask(Task::Probe(source, text));
                 }
             }
@@ -80,6 +80,7 @@ impl Studio {
             Product::Artifact(artifact) => {
                 self.messages.news("Quantize", format!("{} tensors quantized", artifact.tensors().count()), now);
                 self.session.artifact = Some(artifact);
+                self.session.show_artifact();
                 self.ask_verdicts();
             }
             Product::Comparison(comparison) => {
@@ -89,6 +90,10 @@ impl Studio {
                     self.background.ask(Task::Read(source, comparison.clone()));
                 }
                 self.session.comparison = Some(comparison);
+                dock::show(&mut self.layout, Pane::Compare);
+            }
+            Product::Generated(generated) => {
+                self.session.generated = Some(generated);
                 dock::show(&mut self.layout, Pane::Compare);
             }
             Product::Exported(exported) => {
@@ -108,7 +113,8 @@ impl Studio {
         if let Err(error) = source.config.forward_supported() {
             self.messages.tell(Level::Warning, "Open", error.user_message(), now);
         }
-        self.jobs.start(JobKind::Statistics { source }, DeviceChoice::Cpu);
+        self.jobs.start(JobKind::Statistics { source: source.clone() }, DeviceChoice::Cpu);
+        self.go_on(&source);
     }
 
     fn take(&mut self, reply: Reply, now: f64) {
@@ -129,8 +135,33 @@ impl Studio {
                 self.start_comparison(&text);
                 None
             }
-            Reply::Probe(probe) => {
+            Reply::Probe(Ok(probe)) => {
                 self.start_measurement(probe);
+                None
+            }
+            Reply::Probe(Err(error)) => {
+                // Without a text to probe on, the other metrics are still worth having.
+                self.start_measurement(Vec::new());
+                Some(("Probe", error))
+            }
+            Reply::Unfinished(Ok(jobs)) => {
+                self.background.unfinished = jobs;
+                None
+            }
+            Reply::Discarded(folder, Ok(())) => {
+                self.background.unfinished.retain(|job| job.folder != folder);
+                None
+            }
+            Reply::Located(Ok(path)) => {
+                self.open(&path);
+                None
+            }
+            Reply::Place(Ok(place)) => {
+                self.placed(place);
+                None
+            }
+            Reply::Pictured(Ok(path)) => {
+                self.messages.news("Picture", format!("Picture saved to {}", figures::short_path(&path, 48)), now);
                 None
             }
             Reply::Inspected(Ok(report)) => {
@@ -143,6 +174,9 @@ impl Studio {
             }
             Reply::Verdicts(verdicts) => {
                 self.session.verdicts = verdicts;
+                if let (0, Some((_, Ok(bytes)))) = (self.session.quantized_bytes, self.session.verdicts.first()) {
+                    self.session.quantized_bytes = *bytes;
+                }
                 None
             }
             Reply::Saved(Ok(path)) => {
@@ -154,6 +188,10 @@ impl Studio {
                 None
             }
             Reply::Demo(Err(error)) => Some(("Demo", error)),
+            Reply::Unfinished(Err(error)) | Reply::Discarded(_, Err(error)) => Some(("Quantize", error)),
+            Reply::Located(Err(error)) => Some(("Open", error)),
+            Reply::Place(Err(error)) => Some(("Export", error)),
+            Reply::Pictured(Err(error)) => Some(("Picture", error)),
             Reply::Text(_, Err(error)) => Some(("Text", error)),
             Reply::Inspected(Err(error)) => Some(("Inspector", error)),
             Reply::Saved(Err(error)) | Reply::Recipe(Err(error)) => Some(("Recipe", error)),
@@ -178,6 +216,15 @@ impl Studio {
         self.jobs.start(JobKind::Calibrate { source, text, options }, self.settings.device.clone());
     }
 
+    /// What the calibration took says how fast this machine is.
+    fn time_calibration(&mut self) {
+        let took = self.jobs.list().iter().rev().find(|j| j.label == "Calibrate").and_then(|j| j.elapsed_secs);
+        let tokens = self.session.calibration.as_ref().and_then(|c| c.inputs.values().map(|i| i.tokens).max());
+        if let (Some(secs), Some(tokens)) = (took.filter(|secs| *secs > 0.5), tokens) {
+            self.settings.flops_per_sec = Some(self.session.token_work * tokens as f64 / secs);
+        }
+    }
+
     fn start_comparison(&mut self, text: &TextSplit) {
         let (Some(source), Some(artifact)) = (self.session.source.clone(), self.session.artifact.clone()) else { return };
         let options = self.settings.compare;
@@ -187,7 +234,7 @@ impl Studio {
 
     pub(super) fn ask_verdicts(&mut self) {
         if let Some(source) = self.session.source.clone() {
-            self.background.ask(Task::Verdicts(source, Box::new(self.session.allocation.recipe().clone())));
+            self.background.ask(Task::Verdicts(source, Box::new(self.session.recipe().clone())));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::background::TextUse;
 use super::settings::TextChoice;
-use halftone_core::calibrate::{Calibration, HoldOutText, TextSplit, read_texts, sequences};
+use halftone_core::calibrate::{Calibration, HoldOutText, TextSplit, read_texts};
 use halftone_core::codec::Format;
 use halftone_core::error::{Error, Result};
 use halftone_core::eval::{Comparison, histogram_pair};
@@ -147,7 +147,7 @@ pub struct Reading {
 /// Decodes the tokens and bins the KL.
 pub fn read(source: &Source, comparison: Arc<Comparison>) -> Reading {
     let tokenizer = source.tokenizer().ok();
-    let text = |token: u32| tokenizer.as_ref().map_or_else(|| format!("#{token}"), |t| printable(&t.decode(&[token])));
+    let text = |token: u32| tokenizer.as_ref().map_or_else(|| format!("#{token}"), |t| printable(&t.piece(token)));
     let texts = comparison.tokens.iter().map(|t| text(t.token)).collect();
     let flips = comparison.tokens.iter().map(|t| (t.top_before != t.top_after).then(|| (text(t.top_before), text(t.top_after)))).collect();
     let mut worst: Vec<usize> = (0..comparison.tokens.len()).collect();
@@ -192,11 +192,4 @@ pub fn read_text(purpose: TextUse, choice: &TextChoice) -> Result<Arc<TextSplit>
         _ => crate::demo::text(),
     };
     Ok(Arc::new(split))
-}
-
-/// Sequences for the gains of the predicted KL, from the part of the text that calibration does not see.
-pub fn probe_sequences(source: &Source, text: &TextSplit) -> Vec<Vec<u32>> {
-    const LENGTH: usize = 128;
-    const COUNT: usize = 4;
-    source.tokenizer().and_then(|tokenizer| sequences(&tokenizer, text.search.as_str(), LENGTH, Some(COUNT))).unwrap_or_default()
 }

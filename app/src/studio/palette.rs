@@ -5,6 +5,7 @@ use super::theme;
 use super::view_model::ViewModel;
 use super::widgets::buttons::icon;
 use egui::{Align2, Button, Frame, Id, Key, Modifiers, Order, RichText, ScrollArea, TextEdit, Ui, vec2};
+use egui_material_icons::icons as i;
 
 /// Open or not, and what was typed.
 #[derive(Default)]
@@ -26,31 +27,39 @@ impl Palette {
             return;
         }
         let found = matches(&self.query);
-        let mut chosen = None;
-        ui.input_mut(|i| {
-            if i.consume_key(Modifiers::NONE, Key::Escape) {
+        let (mut chosen, mut entered, mut open_path) = (None, false, false);
+        ui.input_mut(|input| {
+            if input.consume_key(Modifiers::NONE, Key::Escape) {
                 self.open = false;
             }
-            if i.consume_key(Modifiers::NONE, Key::ArrowDown) {
+            if input.consume_key(Modifiers::NONE, Key::ArrowDown) {
                 self.at = (self.at + 1).min(found.len().saturating_sub(1));
             }
-            if i.consume_key(Modifiers::NONE, Key::ArrowUp) {
+            if input.consume_key(Modifiers::NONE, Key::ArrowUp) {
                 self.at = self.at.saturating_sub(1);
             }
-            if i.consume_key(Modifiers::NONE, Key::Enter) {
-                chosen = found.get(self.at).copied();
-            }
+            entered = input.consume_key(Modifiers::NONE, Key::Enter);
         });
+        let path = is_path(&self.query);
+        if entered && path {
+            open_path = true;
+        } else if entered {
+            chosen = found.get(self.at).copied();
+        }
         let area = egui::Area::new(Id::unique("palette")).order(Order::Foreground).anchor(Align2::CENTER_TOP, vec2(0.0, 72.0));
         let shown = area.show(ui.ctx(), |ui| {
             Frame::window(ui.style()).show(ui, |ui| {
                 ui.set_width(480.0);
-                let field = ui.add(TextEdit::singleline(&mut self.query).hint_text("Type a command").desired_width(f32::INFINITY));
+                let field = ui.add(TextEdit::singleline(&mut self.query).hint_text("Type a command, or the path of a model").desired_width(f32::INFINITY));
                 field.request_focus();
                 if field.changed() {
                     self.at = 0;
                 }
                 ui.add_space(4.0);
+                if path {
+                    let text = format!("Open {}", self.query.trim());
+                    open_path |= ui.add(Button::new((icon(i::ICON_FILE_OPEN), text)).selected(true).truncate()).clicked();
+                }
                 ScrollArea::vertical().max_height(360.0).show(ui, |ui| {
                     for (at, action) in found.iter().enumerate() {
                         if row(model, ui, *action, at == self.at) {
@@ -61,6 +70,10 @@ impl Palette {
             });
         });
         if shown.response.clicked_elsewhere() && ui.input(|i| i.pointer.any_click()) {
+            self.open = false;
+        }
+        if open_path {
+            outbox.push(Command::OpenTyped(self.query.clone()));
             self.open = false;
         }
         if let Some(action) = chosen.filter(|a| a.enabled(model).is_ok()) {
@@ -85,6 +98,11 @@ fn row(model: &ViewModel<'_>, ui: &mut Ui, action: Action, current: bool) -> boo
     }
     let why = enabled.err().map(|why| format!("\n{why}")).unwrap_or_default();
     response.on_hover_text(format!("{}{why}", spec.tooltip)).clicked()
+}
+
+/// No command has a slash in it.
+fn is_path(query: &str) -> bool {
+    query.contains(['/', '\\']) || query.starts_with('~')
 }
 
 /// Actions whose text holds every typed word, in the order of the table.

@@ -5,11 +5,12 @@ use super::allocation::Allocation;
 use super::background::{Reading, Verdict};
 use super::grid::Grid;
 use super::map_metric::MapMetric;
-use halftone_core::calibrate::{Calibration, TextSplit};
-use halftone_core::eval::Comparison;
+use halftone_core::calibrate::{Calibration, CalibrationOptions, TextSplit};
+use halftone_core::eval::{Comparison, Continuations};
 use halftone_core::export::{ExportFormat, Exported};
 use halftone_core::job::Artifact;
-use halftone_core::sensitivity::{Metric, Row, Table};
+use halftone_core::recipe::Recipe;
+use halftone_core::sensitivity::{Metric, Row, Table, calibration_work, probe_work};
 use halftone_core::source::Source;
 use halftone_core::tensor::Statistics;
 use std::path::PathBuf;
@@ -64,6 +65,16 @@ pub struct Session {
     pub verdicts: Vec<Verdict>,
     /// What to write.
     pub export_format: Option<ExportFormat>,
+    /// Where to write it, when the user said so.
+    pub export_path: Option<String>,
+    /// A file that stands where the export is to be written, and its bytes: the user is asked.
+    pub occupied: Option<(PathBuf, u64)>,
+    /// Both models' continuations of the prompt.
+    pub generated: Option<Arc<Continuations>>,
+    /// Operations of calibrating on one token.
+    pub token_work: f64,
+    /// Operations of the probe.
+    pub probe_work: f64,
     /// What was written.
     pub exported: Option<Arc<Exported>>,
 }
@@ -71,7 +82,10 @@ pub struct Session {
 impl Session {
     /// A freshly opened model.
     pub fn open(source: Arc<Source>) -> Self {
+        let one = CalibrationOptions { tokens: 1, ..CalibrationOptions::default() };
         Self {
+            token_work: calibration_work(&source, &one),
+            probe_work: probe_work(&source),
             grid: Grid::new(&source.tensors),
             statistics: vec![None; source.tensors.len()],
             table_rows: vec![None; source.tensors.len()],
@@ -111,12 +125,14 @@ impl Session {
         self.artifact = None;
         self.comparison = None;
         self.reading = None;
+        self.generated = None;
         self.exported = None;
+        self.occupied = None;
     }
 
     /// Whether the recipe was edited since it was carried out.
     pub fn stale(&self) -> bool {
-        self.artifact.as_ref().is_some_and(|a| a.recipe.tensors != self.allocation.recipe().tensors)
+        self.table.is_some() && self.artifact.as_ref().is_some_and(|a| a.recipe.tensors != self.allocation.recipe().tensors)
     }
 
     /// The metric of the map: the chosen one, else the best there is.
@@ -137,10 +153,60 @@ impl Session {
         self.allocation.metric.or_else(|| self.table.as_ref().map(|t| t.best_metric())).unwrap_or(Metric::Weight)
     }
 
+    /// What is exported.
+    pub fn format_to_export(&self) -> ExportFormat {
+        self.export_format.unwrap_or(ExportFormat::Gguf)
+    }
+
+    /// The recipe that is under edit, or that was carried out in an earlier start.
+    pub fn recipe(&self) -> &Recipe {
+        match &self.artifact {
+            Some(artifact) if self.table.is_none() => &artifact.recipe,
+            _ => self.allocation.recipe(),
+        }
+    }
+
+    /// The map shows the formats of a job that was begun in an earlier start.
+    pub fn show_artifact(&mut self) {
+        if let (Some(source), Some(artifact), None) = (&self.source, &self.artifact, &self.table) {
+            self.allocation.formats = source.tensors.iter().map(|t| artifact.recipe.tensors.get(&t.name).copied()).collect();
+        }
+    }
+
     /// A file name for the export or recipe.
     pub fn suggested_name(&self, extension: &str) -> String {
-        let stem = self.source.as_ref().and_then(|s| s.path.file_stem()).map_or("model".to_owned(), |s| s.to_string_lossy().into_owned());
+        let name = self.source.as_ref().and_then(|s| s.path.file_name()).map_or("model".to_owned(), |s| s.to_string_lossy().into_owned());
+        // A folder's name may hold a dot that begins no extension: Llama-3.2-1B.
+        let stem = [".gguf", ".safetensors"].into_iter().find_map(|e| name.strip_suffix(e)).unwrap_or(&name);
         let bits = self.allocation.plan.as_ref().map_or(String::new(), |p| format!("-{:.2}bpw", p.bits_per_weight));
         format!("{stem}{bits}.{extension}")
+    }
+
+    /// Where the export goes: the user's path, else a name beside the model.
+    pub fn path_to_export(&self) -> String {
+        let beside = || {
+            let folder = self.source.as_ref().and_then(|s| s.path.parent()).unwrap_or(std::path::Path::new(""));
+            folder.join(self.suggested_name(extension(self.format_to_export()))).display().to_string()
+        };
+        self.export_path.clone().unwrap_or_else(beside)
+    }
+
+    /// Another format; the path gets its extension.
+    pub fn set_export_format(&mut self, format: ExportFormat) {
+        self.export_format = Some(format);
+        if let Some(typed) = &mut self.export_path {
+            let path = std::path::Path::new(typed.as_str());
+            if ExportFormat::ALL.iter().any(|f| path.extension().is_some_and(|e| e == extension(*f))) {
+                *typed = path.with_extension(extension(format)).display().to_string();
+            }
+        }
+    }
+}
+
+/// The extension of an exported file.
+pub fn extension(format: ExportFormat) -> &'static str {
+    match format {
+        ExportFormat::Gguf => "gguf",
+        ExportFormat::Safetensors => "safetensors",
     }
 }

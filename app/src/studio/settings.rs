@@ -4,6 +4,7 @@ use egui::ThemePreference;
 use halftone_core::calibrate::CalibrationOptions;
 use halftone_core::compute::DeviceChoice;
 use halftone_core::eval::CompareOptions;
+use halftone_core::model::GenerateOptions;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -46,10 +47,18 @@ pub struct Settings {
     pub calibration_text: TextChoice,
     /// How much of it.
     pub calibration: CalibrationOptions,
+    /// Measure what each tensor does to the output.
+    pub probe: bool,
+    /// Operations a second of the last calibration, for estimates of time.
+    pub flops_per_sec: Option<f64>,
     /// Held-out text.
     pub held_out_text: TextChoice,
     /// How much of it.
     pub compare: CompareOptions,
+    /// What both models continue.
+    pub prompt: String,
+    /// How they choose tokens, and how many.
+    pub generation: GenerateOptions,
     /// Which device quantizes.
     pub device: DeviceChoice,
     /// Unit of the budget.
@@ -65,8 +74,12 @@ impl Default for Settings {
             recent: Vec::new(),
             calibration_text: TextChoice::Bundled,
             calibration: CalibrationOptions { tokens: 16_384, sequence_length: 256, ..CalibrationOptions::default() },
+            probe: true,
+            flops_per_sec: None,
             held_out_text: TextChoice::Bundled,
             compare: CompareOptions { chunks: 8, context: 256, ..CompareOptions::default() },
+            prompt: "Once upon a time".to_owned(),
+            generation: GenerateOptions::default(),
             device: DeviceChoice::Auto,
             budget_unit: BudgetUnit::Megabytes,
             job_root: None,
@@ -75,6 +88,18 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Where job folders are made; nothing when the system names no cache folder.
+    pub fn job_folder(&self) -> Option<PathBuf> {
+        self.job_root.clone().or_else(|| crate::demo::cache_folder().ok().map(|cache| cache.join("jobs")))
+    }
+
+    /// Seconds that so many operations take: at the speed of the last calibration, else at a modest one for each core.
+    pub fn seconds(&self, operations: f64) -> f64 {
+        const GUESS_PER_CORE: f64 = 2e10;
+        let guess = || std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64) * GUESS_PER_CORE;
+        operations / self.flops_per_sec.unwrap_or_else(guess)
+    }
+
     /// Puts a model at the head of the recent ones.
     pub fn remember(&mut self, path: &Path) {
         self.recent.retain(|known| known != path);

@@ -7,6 +7,7 @@ use super::selection::Selection;
 use super::session::Session;
 use super::settings::Settings;
 use halftone_core::compute::Capabilities;
+use halftone_core::job::Unfinished;
 use std::sync::Arc;
 
 /// The frame's view of everything.
@@ -24,6 +25,8 @@ pub struct ViewModel<'a> {
     pub messages: &'a Messages,
     /// Devices there are; empty until they have been looked for.
     pub devices: &'a [Capabilities],
+    /// Jobs of earlier starts that can be gone on with.
+    pub unfinished: &'a [Unfinished],
     /// The tensor under the inspector, once it has been looked at.
     pub report: Option<&'a Arc<TensorReport>>,
 }

@@ -4,6 +4,7 @@
 pub mod base;
 mod compare;
 mod comparison;
+mod continuations;
 mod noise;
 mod quantized;
 mod runtime;
@@ -14,6 +15,7 @@ mod worst;
 
 pub use compare::{CompareOptions, compare, compare_saving_base, compare_with_base, make_base, perplexity};
 pub use comparison::{Comparison, TokenComparison};
+pub use continuations::{Continuations, continue_both};
 pub use noise::NoiseFloor;
 pub use quantized::Quantized;
 pub use runtime::Runtime;

@@ -4,8 +4,9 @@ use super::{Artifact, QuantizeOptions};
 use crate::calibrate::{Calibration, CalibrationOptions, CalibrationText, HoldOutText};
 use crate::codec::Format;
 use crate::error::UserMessage;
-use crate::eval::{CompareOptions, Comparison};
+use crate::eval::{CompareOptions, Comparison, Continuations};
 use crate::export::{ExportFormat, Exported};
+use crate::model::GenerateOptions;
 use crate::recipe::Recipe;
 use crate::report::Notice;
 use crate::sensitivity::{MeasureOptions, Table};
@@ -32,6 +33,7 @@ pub enum Stage {
     Probe,
     Quantize,
     Compare,
+    Generate,
     Export,
     Verify,
 }
@@ -48,6 +50,7 @@ impl Stage {
             Self::Probe => "Probing sensitivity",
             Self::Quantize => "Quantizing",
             Self::Compare => "Running both models",
+            Self::Generate => "Generating",
             Self::Export => "Writing",
             Self::Verify => "Checking the file",
         }
@@ -59,6 +62,7 @@ impl Stage {
             Self::Statistics | Self::Quantize | Self::Export | Self::Verify => "B",
             Self::Calibrate | Self::Probe | Self::Compare => "block",
             Self::Measure => "tensor",
+            Self::Generate => "token",
             Self::Open | Self::Tokenize => "",
         }
     }
@@ -133,6 +137,13 @@ pub enum JobKind {
         /// Where and how.
         options: QuantizeOptions,
     },
+    /// Go on with an unfinished quantization.
+    Resume {
+        /// The model.
+        source: Arc<Source>,
+        /// The job folder.
+        folder: PathBuf,
+    },
     /// Compare the original with what was made of it.
     Compare {
         /// The original.
@@ -143,6 +154,17 @@ pub enum JobKind {
         text: HoldOutText,
         /// How much.
         options: CompareOptions,
+    },
+    /// Continue a prompt with the original and with what was made of it.
+    Generate {
+        /// The original.
+        source: Arc<Source>,
+        /// The quantized tensors.
+        artifact: Arc<Artifact>,
+        /// Where both begin.
+        prompt: Arc<str>,
+        /// How tokens are chosen, and how many.
+        options: GenerateOptions,
     },
     /// Write a file.
     Export {
@@ -165,8 +187,9 @@ impl JobKind {
             Self::Statistics { .. } => "Weight statistics",
             Self::Calibrate { .. } => "Calibrate",
             Self::Measure { .. } => "Measure",
-            Self::Quantize { .. } => "Quantize",
+            Self::Quantize { .. } | Self::Resume { .. } => "Quantize",
             Self::Compare { .. } => "Compare",
+            Self::Generate { .. } => "Generate",
             Self::Export { .. } => "Export",
         }
     }
@@ -183,10 +206,12 @@ pub enum Product {
     Calibration(Arc<Calibration>),
     /// From `Measure`.
     Table(Arc<Table>),
-    /// From `Quantize`.
+    /// From `Quantize` and `Resume`.
     Artifact(Arc<Artifact>),
     /// From `Compare`.
     Comparison(Arc<Comparison>),
+    /// From `Generate`.
+    Generated(Arc<Continuations>),
     /// From `Export`.
     Exported(Arc<Exported>),
 }

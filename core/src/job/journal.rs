@@ -35,20 +35,20 @@ pub struct RecordHeader {
 
 /// What `job.toml` says; all of it but the recipe's wording decides the bytes of the records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Job {
+pub(super) struct Job {
     tool: String,
     recipe_hash: String,
     /// Hash of the calibration that was really used.
-    calibration: Option<String>,
-    recipe: Recipe,
+    pub(super) calibration: Option<String>,
+    pub(super) recipe: Recipe,
 }
 
 impl Job {
-    fn path(folder: &Path) -> PathBuf {
+    pub(super) fn path(folder: &Path) -> PathBuf {
         folder.join("job.toml")
     }
 
-    fn load(folder: &Path) -> Result<Self> {
+    pub(super) fn load(folder: &Path) -> Result<Self> {
         let path = Self::path(folder);
         let text = std::fs::read_to_string(&path).map_err(Error::io("read the job", &path))?;
         toml::from_str(&text).map_err(|e| Error::malformed("job.toml", &path, e.to_string()))
@@ -149,8 +149,13 @@ impl Artifact {
     }
 }
 
-fn record_path(folder: &Path, position: usize) -> PathBuf {
+pub(super) fn record_path(folder: &Path, position: usize) -> PathBuf {
     folder.join("records").join(format!("{position:04}.rec"))
+}
+
+/// Whether another process works in the folder now.
+pub(super) fn is_locked(folder: &Path) -> bool {
+    File::open(folder.join("lock")).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Takes the folder for this process; the operating system gives it back when the process ends, however it ends.

@@ -12,6 +12,7 @@ mod perform;
 mod quantize;
 mod rate;
 mod record;
+mod resume;
 mod runner;
 
 pub use atomic::{write_atomically, write_file_atomically};
@@ -22,4 +23,5 @@ pub use outbox::Wake;
 pub use perform::run;
 pub use quantize::{QuantizeOptions, quantize};
 pub use rate::Rate;
+pub use resume::{Unfinished, discard, resume, unfinished};
 pub use runner::Runner;

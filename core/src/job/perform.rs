@@ -1,6 +1,7 @@
 //! From a kind of job to the room that does it.
 
-use super::{JobContext, JobKind, Product, quantize};
+use super::resume::{quantize_durably, resume};
+use super::{JobContext, JobKind, Product};
 use crate::error::Result;
 use crate::eval::Quantized;
 use crate::{calibrate, eval, export, sensitivity, source, tensor};
@@ -17,13 +18,18 @@ pub fn run(kind: JobKind, cx: &JobContext) -> Result<Product> {
         JobKind::Calibrate { source, text, options } => Product::Calibration(Arc::new(calibrate::calibrate(&source, &text, &options, cx)?)),
         JobKind::Measure { source, calibration, options } => Product::Table(Arc::new(sensitivity::measure(&source, calibration.as_deref(), &options, cx)?)),
         JobKind::Quantize { source, calibration, recipe, options } => {
-            Product::Artifact(Arc::new(quantize(&source, calibration.as_deref(), &recipe, &options, cx)?))
+            Product::Artifact(Arc::new(quantize_durably(&source, calibration.as_deref(), &recipe, &options, cx)?))
         }
+        JobKind::Resume { source, folder } => Product::Artifact(Arc::new(resume(&source, &folder, cx)?)),
         JobKind::Compare { source, artifact, text, options } => {
             let after = Quantized { source: &source, artifact: &artifact };
             let tokenizer = source.tokenizer()?;
             let options = eval::CompareOptions { runtime: artifact.recipe.target.into(), ..options };
             Product::Comparison(Arc::new(eval::compare(&*source, &after, &tokenizer, &text, options, cx)?))
+        }
+        JobKind::Generate { source, artifact, prompt, options } => {
+            let after = Quantized { source: &source, artifact: &artifact };
+            Product::Generated(Arc::new(eval::continue_both(&*source, &after, &*source.tokenizer()?, &prompt, options, cx)?))
         }
         JobKind::Export { source, artifact, format, path } => Product::Exported(Arc::new(export::writer(format).write(&source, &artifact, &path, cx)?)),
     })

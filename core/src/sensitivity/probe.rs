@@ -111,8 +111,9 @@ fn measured_kl(
     order.sort_unstable();
     let stream_bytes = sequences.iter().map(Vec::len).sum::<usize>() * weights.config().hidden_size * size_of::<f32>();
     let batches: Vec<&[(usize, usize)]> = order.chunks((BATCH_BYTES / stream_bytes.max(1)).max(1)).collect();
-    // One unit: one variant through one block, or through the head.
-    let total = order.iter().map(|(first, _)| (blocks - first + 1) as u64).sum();
+    // One unit: one variant through one block. The head counts as the blocks that have as many weights.
+    let head_units = head_units(weights.config());
+    let total = order.iter().map(|(first, _)| (blocks - first + head_units) as u64).sum();
     let mut done = 0;
     let mut advance = |count: usize| {
         done += count as u64;
@@ -150,7 +151,7 @@ fn measured_kl(
         for variant in &mut variants {
             variant.hidden = model.final_norm(&variant.hidden)?;
         }
-        let scores = score(&model.head()?, &model.final_norm(&clean)?, &variants, &mut advance)?;
+        let scores = score(&model.head()?, &model.final_norm(&clean)?, &variants, head_units, &mut advance)?;
         for (variant, kl) in variants.iter().zip(scores) {
             measured[variant.tensor] = Some(kl);
         }
@@ -168,10 +169,18 @@ fn enter(replaced: &Replaced<'_>, tensor: usize, block: usize, clean: &[Tensor],
     Ok(Variant { tensor, hidden, head })
 }
 
+/// How many blocks have as many weights as the head, at least one.
+fn head_units(config: &ModelConfig) -> usize {
+    let attention = config.hidden_size * config.head_dim * 2 * (config.head_count + config.kv_head_count);
+    let block = attention + 3 * config.hidden_size * config.intermediate_size;
+    (config.vocab_size * config.hidden_size / block.max(1)).max(1)
+}
+
 /// Mean KL of each variant's next-token distributions; a few positions' logits at a time.
-fn score(head: &Head, clean: &[Tensor], variants: &[Variant], advance: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<f64>> {
+fn score(head: &Head, clean: &[Tensor], variants: &[Variant], head_units: usize, advance: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<f64>> {
     let positions: usize = clean.iter().map(|h| h.dims()[0]).sum();
     let mut sums = vec![0.0f64; variants.len()];
+    let (units, mut scored, mut told) = (variants.len() * head_units, 0, 0);
     for (sequence, clean) in clean.iter().enumerate() {
         for from in (0..clean.dims()[0]).step_by(SCORED) {
             let count = SCORED.min(clean.dims()[0] - from);
@@ -181,9 +190,11 @@ fn score(head: &Head, clean: &[Tensor], variants: &[Variant], advance: &mut dyn 
                 let after = logits_of(&variant.hidden[sequence].narrow(0, from, count)?, variant.head.as_ref().unwrap_or(head))?;
                 *sum += kl_of_rows(&before, &after)?;
             }
+            scored += count;
+            advance(units * scored / positions - told)?;
+            told = units * scored / positions;
         }
     }
-    advance(variants.len())?;
     Ok(sums.into_iter().map(|sum| sum / positions.max(1) as f64).collect())
 }
 

@@ -1,6 +1,7 @@
 //! Before against after on held-out text.
 
 use super::compare_text::{self, TextView};
+use super::continuation;
 use super::inspector::swatch;
 use super::measure::text_choice;
 use super::stale_note;
@@ -12,7 +13,7 @@ use crate::studio::theme;
 use crate::studio::view_model::ViewModel;
 use crate::studio::widgets::buttons::{primary_button, segmented};
 use crate::studio::widgets::labels::{headline, note, section, separator};
-use crate::studio::widgets::plots;
+use crate::studio::widgets::{picture, plots};
 use egui::{DragValue, ScrollArea, Ui};
 use egui_plot::{Bar, BarChart, VLine};
 use halftone_core::eval::{Comparison, TensorError, tensor_errors};
@@ -25,6 +26,7 @@ enum View {
     Distribution,
     Blocks,
     Tensors,
+    Prompt,
 }
 
 /// Which view, and where in the text.
@@ -39,8 +41,14 @@ impl ComparePane {
     pub fn ui(&mut self, model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
         let Some(comparison) = &model.session.comparison else {
             ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| {
-                ui.set_max_width(420.0);
-                setup(model, ui, outbox);
+                ui.scope(|ui| {
+                    ui.set_max_width(420.0);
+                    setup(model, ui, outbox);
+                });
+                if model.session.artifact.is_some() {
+                    section(ui, "Or read what they say");
+                    continuation::ui(model, ui, outbox);
+                }
             });
             return;
         };
@@ -54,6 +62,7 @@ impl ComparePane {
                 (View::Distribution, "Distribution"),
                 (View::Blocks, "Blocks"),
                 (View::Tensors, "Tensors"),
+                (View::Prompt, "Continuations"),
             ];
             if let Some(view) = segmented(ui, "Comparison", self.view, &views) {
                 self.view = view;
@@ -68,6 +77,7 @@ impl ComparePane {
         match (self.view, &model.session.reading) {
             (View::Blocks, _) => blocks(comparison, ui, outbox),
             (View::Tensors, _) => tensors(model, ui, outbox),
+            (View::Prompt, _) => drop(ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| continuation::ui(model, ui, outbox))),
             (_, None) => drop(note(ui, "Decoding tokens…")),
             (View::Text, Some(reading)) => compare_text::text(&mut self.text, reading, ui),
             (View::Worst, Some(reading)) => compare_text::worst(&mut self.text, reading, ui),
@@ -125,10 +135,12 @@ fn distribution(reading: &Reading, ui: &mut Ui, outbox: &mut Outbox) {
     let bars: Vec<Bar> = bars.collect();
     let log = |v: f64| v.max(1e-8).log10();
     let height = (ui.available_height() - 48.0).max(100.0);
+    let begun = picture::begin(ui);
     let response = plots::plot("KL of tokens", height)
         .x_axis_label("KL of a token, nats")
         .x_grid_spacer(plots::whole_numbers)
         .y_axis_label("Tokens")
+        .y_grid_spacer(plots::round_numbers)
         .y_axis_min_width(36.0)
         .x_axis_formatter(|mark, _| figures::error(10f64.powf(mark.value)))
         .show(ui, |plot| {
@@ -137,15 +149,15 @@ fn distribution(reading: &Reading, ui: &mut Ui, outbox: &mut Outbox) {
             plot.vline(VLine::new("median", log(c.kl_quantiles[0])).color(*tokens.text).width(1.0));
         })
         .response;
-    plots::copy_menu(&response, outbox, || {
-        let rows = c.tokens.iter().map(|t| format!("{},{},{},{},{},{}\n", t.token, t.kl, t.nll_before, t.nll_after, t.top_before, t.top_after));
-        format!("token,kl,nll_before,nll_after,top_before,top_after\n{}", rows.collect::<String>())
-    });
     ui.horizontal(|ui| {
         swatch(ui, *tokens.warn, "Mean");
         swatch(ui, *tokens.text, "Median");
         let [_, p90, p99, p999, largest] = c.kl_quantiles.map(figures::error);
         note(ui, format!("90 % below {p90},  99 % below {p99},  99.9 % below {p999},  largest {largest}"));
+    });
+    picture::end(begun, &response, "KL of tokens", ui, outbox, || {
+        let rows = c.tokens.iter().map(|t| format!("{},{},{},{},{},{}\n", t.token, t.kl, t.nll_before, t.nll_after, t.top_before, t.top_after));
+        format!("token,kl,nll_before,nll_after,top_before,top_after\n{}", rows.collect::<String>())
     });
 }
 
@@ -154,20 +166,22 @@ fn blocks(comparison: &Comparison, ui: &mut Ui, outbox: &mut Outbox) {
     let bar = |(i, error): (usize, &f64)| Bar::new(i as f64, *error).width(0.85).fill(*tokens.after).stroke(egui::Stroke::NONE);
     let bars: Vec<Bar> = comparison.block_errors.iter().enumerate().map(bar).collect();
     let height = (ui.available_height() - 24.0).max(100.0);
+    let begun = picture::begin(ui);
     let response = plots::plot("error of blocks", height)
         .x_axis_label("Block")
         .y_axis_label("Relative error of the residual stream")
+        .y_grid_spacer(plots::round_numbers)
         .y_axis_min_width(44.0)
         .y_axis_formatter(|mark, _| figures::error(mark.value))
         .show(ui, |plot| {
             plot.bar_chart(BarChart::new("blocks", bars).element_formatter(Box::new(|bar, _| format!("Block {}\n{}", bar.argument, figures::error(bar.value)))))
         })
         .response;
-    plots::copy_menu(&response, outbox, || {
+    note(ui, "How far the stream behind each block moved, over all tokens, as a share of its power");
+    picture::end(begun, &response, "Error of blocks", ui, outbox, || {
         let rows = comparison.block_errors.iter().enumerate().map(|(i, e)| format!("{i},{e}\n"));
         format!("block,relative_error\n{}", rows.collect::<String>())
     });
-    note(ui, "How far the stream behind each block moved, over all tokens, as a share of its power");
 }
 
 fn tensors(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
@@ -179,18 +193,20 @@ fn tensors(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
     };
     let bars: Vec<Bar> = records.iter().enumerate().map(bar).collect();
     let height = (ui.available_height() - 24.0).max(100.0);
+    let begun = picture::begin(ui);
     let response = plots::plot("SQNR of tensors", height)
         .x_axis_label("Tensor, in file order")
         .y_axis_label("SQNR, dB")
+        .y_grid_spacer(plots::round_numbers)
         .y_axis_min_width(36.0)
         .show(ui, |plot| {
             let chart = BarChart::new("SQNR", bars).element_formatter(Box::new(|bar, _| format!("{}\n{:.1} dB", bar.name, bar.value)));
             plot.bar_chart(chart);
         })
         .response;
-    plots::copy_menu(&response, outbox, || {
+    note(ui, "Weights before and after of the selected tensor are in the inspector");
+    picture::end(begun, &response, "SQNR of tensors", ui, outbox, || {
         let rows = records.iter().map(|t| format!("{},{},{}\n", t.tensor, t.stored_as, t.sqnr_db));
         format!("tensor,stored_as,sqnr_db\n{}", rows.collect::<String>())
     });
-    note(ui, "Weights before and after of the selected tensor are in the inspector");
 }

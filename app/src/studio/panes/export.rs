@@ -2,11 +2,13 @@
 
 use super::stale_note;
 use crate::studio::command::{Action, Command, Outbox};
+use crate::studio::dialogs::Purpose;
 use crate::studio::figures;
 use crate::studio::theme::{self, BODY};
 use crate::studio::view_model::ViewModel;
 use crate::studio::widgets::buttons::{named_icon, primary_button};
 use crate::studio::widgets::labels::{line, note, section, text_line};
+use crate::studio::widgets::path_field::path_field;
 use egui::{RichText, ScrollArea, Ui};
 use egui_material_icons::icons as i;
 use halftone_core::export::{ExportFormat, Exported};
@@ -22,11 +24,54 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
         for (format, verdict) in &model.session.verdicts {
             target(*format, verdict, *format == chosen, ui, outbox);
         }
-        ui.add_space(12.0);
-        primary_button(ui, model, Action::Export, outbox);
+        place(model, ui, outbox);
+        ui.add_space(8.0);
+        primary_button(ui, model, Action::Write, outbox);
+        occupied(model, ui, outbox);
         stale_note(model, ui);
         if let Some(exported) = &model.session.exported {
             written(exported, ui, outbox);
+        }
+    });
+}
+
+/// Where the file goes.
+fn place(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
+    if model.session.source.is_none() {
+        return;
+    }
+    section(ui, "Write to");
+    ui.horizontal(|ui| {
+        let path = model.session.path_to_export();
+        let width = (ui.available_width() - 36.0).max(120.0);
+        let typed = path_field(ui, "Path of the export", Some(&path), "Path of the file to write", width);
+        if typed.changed {
+            outbox.push(Command::SetExportPath(typed.text));
+        }
+        if typed.entered {
+            outbox.push(Command::Do(Action::Write));
+        }
+        typed.response.on_hover_text(path);
+        if named_icon(ui, i::ICON_FOLDER_OPEN, "Choose where to write").clicked() {
+            outbox.push(Command::Ask(Purpose::ExportPlace));
+        }
+    });
+    note(ui, "A bare name goes beside the model");
+}
+
+/// Asks before a file is replaced.
+fn occupied(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
+    let Some((path, bytes)) = &model.session.occupied else { return };
+    ui.add_space(8.0);
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+    let text = format!("{name} is there already, {}", figures::bytes(*bytes));
+    ui.label(RichText::new(text).color(*theme::tokens(ui).warn)).on_hover_text(path.display().to_string());
+    ui.horizontal(|ui| {
+        if ui.button("Replace it").clicked() {
+            outbox.push(Command::Replace(true));
+        }
+        if ui.button("Keep it").clicked() {
+            outbox.push(Command::Replace(false));
         }
     });
 }

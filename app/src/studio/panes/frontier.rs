@@ -4,7 +4,7 @@ use crate::studio::command::{Command, Outbox};
 use crate::studio::figures;
 use crate::studio::theme;
 use crate::studio::view_model::ViewModel;
-use crate::studio::widgets::plots;
+use crate::studio::widgets::{picture, plots};
 use egui::{CursorIcon, Ui};
 use egui_plot::{HoverPosition, Line, MarkerShape, PlotPoints, Points};
 use halftone_core::allocate::Budget;
@@ -26,10 +26,12 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
         }
         _ => None,
     };
+    let begun = picture::begin(ui);
     let plot = plots::plot("frontier", 200.0)
         .show_grid([true, true])
         .set_margin_fraction(egui::vec2(0.06, 0.08))
         .x_axis_label("File, MB")
+        .x_grid_spacer(plots::round_numbers)
         .y_axis_label(metric.label())
         .y_axis_min_width(44.0)
         .y_grid_spacer(plots::whole_numbers)
@@ -71,7 +73,7 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
     if response.drag_stopped() {
         outbox.push(Command::BudgetEnd);
     }
-    plots::copy_menu(&response, outbox, || {
+    picture::end(begun, &response, "Frontier", ui, outbox, || {
         let hull = allocation.frontier.iter().map(|(bytes, cost)| format!("frontier,{bytes},{cost}\n"));
         let presets = allocation.presets.iter().map(|p| format!("{},{},{}\n", p.name, p.file_bytes, p.cost));
         format!("name,bytes,cost\n{}", hull.chain(presets).collect::<String>())

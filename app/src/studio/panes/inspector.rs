@@ -10,7 +10,7 @@ use crate::studio::view_model::ViewModel;
 use crate::studio::widgets::buttons::segmented;
 use crate::studio::widgets::labels::{cell, line, note, text_line};
 use crate::studio::widgets::legend::{Scale, legend};
-use crate::studio::widgets::plots;
+use crate::studio::widgets::{picture, plots};
 use egui::epaint::Mesh;
 use egui::{Align, Align2, Layout, Rect, RichText, ScrollArea, Sense, Ui, pos2, vec2};
 use egui_plot::{Line, PlotPoint, PlotPoints, Points, Text, VLine};
@@ -76,7 +76,7 @@ impl InspectorPane {
                     View::Columns => channels("Column", statistics.map(|s| s.column_absmax.as_slice()), report.map(|r| r.activations.as_slice()), ui, outbox),
                     View::Rows => channels("Row", statistics.map(|s| s.row_absmax.as_slice()), None, ui, outbox),
                     View::Candidates => candidates(session.row(tensor), model, ui, outbox),
-                    View::Difference => difference(report, ui),
+                    View::Difference => difference(report, ui, outbox),
                 }
             });
         });
@@ -123,7 +123,12 @@ fn weights(report: Option<&TensorReport>, log: bool, ui: &mut Ui, outbox: &mut O
     let line = theme::tokens(ui).faint.gamma_multiply(0.5);
     let height = (ui.available_height() - 20.0).max(80.0);
     let axis = if log { "Weights, log scale" } else { "Weights" };
-    let plot = plots::plot("weights", height).y_axis_label(axis).y_axis_min_width(32.0).x_axis_formatter(|mark, _| figures::error(mark.value));
+    let begun = picture::begin(ui);
+    let plot = plots::plot("weights", height)
+        .y_axis_label(axis)
+        .y_axis_min_width(32.0)
+        .y_grid_spacer(plots::round_numbers)
+        .x_axis_formatter(|mark, _| figures::error(mark.value));
     let response = plot
         .show(ui, |plot| {
             // More lines than this are a grey smear.
@@ -144,7 +149,6 @@ fn weights(report: Option<&TensorReport>, log: bool, ui: &mut Ui, outbox: &mut O
         });
         format!("from,to,before,after\n{}", rows.collect::<String>())
     };
-    plots::copy_menu(&response, outbox, csv);
     ui.horizontal(|ui| {
         swatch(ui, before, "Original");
         if let Some(format) = report.format.filter(|_| !report.after.is_empty()) {
@@ -154,6 +158,7 @@ fn weights(report: Option<&TensorReport>, log: bool, ui: &mut Ui, outbox: &mut O
         }
         note(ui, format!("{} weights", figures::count(report.sampled as u64)));
     });
+    picture::end(begun, &response, "Weights", ui, outbox, csv);
 }
 
 /// A square of a colour and its meaning.
@@ -176,6 +181,7 @@ fn channels(kind: &str, absmax: Option<&[f32]>, activations: Option<&[f32]>, ui:
     let series = |values: &[f32]| -> PlotPoints<'static> { values.iter().enumerate().map(|(i, v)| [i as f64, f64::from(*v)]).collect() };
     let label = format!("Largest |w| of each {}", kind.to_lowercase());
     let height = (ui.available_height() - 20.0).max(80.0);
+    let begun = picture::begin(ui);
     let response = plots::plot("channels", height)
         .y_axis_min_width(32.0)
         .include_y(f64::from(absmax[largest[0]]) * 1.2)
@@ -195,15 +201,15 @@ fn channels(kind: &str, absmax: Option<&[f32]>, activations: Option<&[f32]>, ui:
             }
         })
         .response;
-    plots::copy_menu(&response, outbox, || {
-        let rows = absmax.iter().enumerate().map(|(i, v)| format!("{i},{v},{}\n", activations.and_then(|a| a.get(i)).map_or(String::new(), f32::to_string)));
-        format!("channel,absmax,input_rms\n{}", rows.collect::<String>())
-    });
     ui.horizontal(|ui| {
         swatch(ui, before, &label);
         if activations.is_some_and(|a| !a.is_empty()) {
             swatch(ui, after, "Strength of its input (rms, scaled to fit)");
         }
+    });
+    picture::end(begun, &response, "Channels", ui, outbox, || {
+        let rows = absmax.iter().enumerate().map(|(i, v)| format!("{i},{v},{}\n", activations.and_then(|a| a.get(i)).map_or(String::new(), f32::to_string)));
+        format!("channel,absmax,input_rms\n{}", rows.collect::<String>())
     });
 }
 
@@ -248,6 +254,7 @@ fn candidates(row: Option<&Row>, model: &ViewModel<'_>, ui: &mut Ui, outbox: &mu
         let points: Vec<([f64; 2], egui::Color32)> =
             row.cells.iter().filter_map(|c| Some(([bits(c.bytes), c.metric(metric)?.max(1e-12).log10()], tokens.format(c.stored_as)))).collect();
         let curve: Vec<[f64; 2]> = points.iter().map(|(p, _)| *p).collect();
+        let begun = picture::begin(ui);
         let response = plots::plot("error against bits", (height - 4.0).max(80.0))
             .x_axis_label("Bits per weight")
             .x_grid_spacer(plots::whole_numbers)
@@ -263,14 +270,14 @@ fn candidates(row: Option<&Row>, model: &ViewModel<'_>, ui: &mut Ui, outbox: &mu
                 }
             })
             .response;
-        plots::copy_menu(&response, outbox, || {
+        picture::end(begun, &response, "Error against bits", ui, outbox, || {
             let rows = row.cells.iter().map(|c| format!("{},{},{},{}\n", c.format, c.stored_as, c.bytes, c.metric(metric).unwrap_or(f64::NAN)));
             format!("format,stored_as,bytes,{}\n{}", metric.name(), rows.collect::<String>())
         });
     });
 }
 
-fn difference(report: Option<&TensorReport>, ui: &mut Ui) {
+fn difference(report: Option<&TensorReport>, ui: &mut Ui, outbox: &mut Outbox) {
     let Some(report) = report.filter(|r| !r.difference.is_empty()) else {
         note(ui, "There is a difference once the tensor has a format");
         return;
@@ -278,7 +285,8 @@ fn difference(report: Option<&TensorReport>, ui: &mut Ui) {
     let (rows, columns) = DIFFERENCE_CELLS;
     let Some(scale) = Scale::of(report.difference.iter().map(|v| f64::from(*v)).filter(|v| *v > 0.0)) else { return };
     let size = vec2(ui.available_width(), (ui.available_height() - 24.0).max(60.0));
-    let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
+    let begun = picture::begin(ui);
+    let (rect, response) = ui.allocate_exact_size(size, Sense::click());
     let step = vec2(rect.width() / columns as f32, rect.height() / rows as f32);
     let mut mesh = Mesh::default();
     for row in 0..rows {
@@ -292,10 +300,14 @@ fn difference(report: Option<&TensorReport>, ui: &mut Ui) {
         let at = (pointer - rect.min) / step;
         let (row, column) = ((at.y as usize).min(rows - 1), (at.x as usize).min(columns - 1));
         let value = report.difference[row * columns + column];
-        response.on_hover_text_at_pointer(format!("Mean |Δ| {} of this patch", figures::error(f64::from(value))));
+        response.clone().on_hover_text_at_pointer(format!("Mean |Δ| {} of this patch", figures::error(f64::from(value))));
     }
     ui.horizontal(|ui| {
         note(ui, "Mean |Δ|, rows down, columns across");
         legend(ui, scale, "");
+    });
+    picture::end(begun, &response, "Difference", ui, outbox, || {
+        let line = |row: &[f32]| row.iter().map(f32::to_string).collect::<Vec<_>>().join(",") + "\n";
+        report.difference.chunks(columns).map(line).collect()
     });
 }

@@ -1,15 +1,18 @@
 //! Calibration text, how much of it, and the measurement.
 
+use super::run;
 use crate::studio::command::{Action, Command, Outbox};
 use crate::studio::dialogs::Purpose;
 use crate::studio::figures;
 use crate::studio::settings::TextChoice;
 use crate::studio::theme;
 use crate::studio::view_model::ViewModel;
-use crate::studio::widgets::buttons::primary_button;
+use crate::studio::widgets::buttons::{named_icon, primary_button};
 use crate::studio::widgets::labels::{format_list, line, note, section, text_line};
+use crate::studio::widgets::path_field::{join, path_field, split};
 use egui::{DragValue, RichText, ScrollArea, Ui};
-use halftone_core::sensitivity::{MeasureOptions, Metric};
+use egui_material_icons::icons as i;
+use halftone_core::sensitivity::{MeasureOptions, Metric, PROBE_LENGTH, PROBE_SEQUENCES};
 
 /// Draws the pane.
 pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
@@ -35,14 +38,44 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
                 note(ui, format!("in sequences of {}", settings.calibration.sequence_length));
             });
         });
+        probe_choice(model, ui, outbox);
         section(ui, "Candidates");
         format_list(ui, MeasureOptions::default().formats.into_iter());
         ui.add_space(12.0);
         primary_button(ui, model, Action::Measure, outbox);
+        let running = model.jobs.iter().rfind(|j| matches!(j.label, "Calibrate" | "Measure"));
+        if let Some(job) = running.filter(|j| j.active()) {
+            section(ui, "Progress");
+            run::progress(job, ui, outbox);
+        }
         if let Some(table) = &model.session.table {
             measured(table, model, ui);
         }
     });
+}
+
+/// The switch of the probe, and what it costs.
+fn probe_choice(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
+    let (settings, session) = (model.settings, model.session);
+    section(ui, "Probe");
+    let possible = session.can_run() && settings.calibration_text != TextChoice::None;
+    let mut probe = settings.probe && possible;
+    ui.add_enabled_ui(possible, |ui| {
+        let hint = "Each tensor alone is replaced once by a candidate, and the KL of the model's output is measured";
+        if ui.checkbox(&mut probe, "Measure each tensor's effect on the output").on_hover_text(hint).changed() {
+            outbox.push(Command::SetProbe(probe));
+        }
+    });
+    if !possible {
+        note(ui, "It needs a calibration text and a model that runs");
+        return;
+    }
+    let about = |work: f64| figures::rough_duration(settings.seconds(work));
+    let tensors = session.source.as_ref().map_or(0, |s| s.tensors.iter().filter(|t| t.quantizable()).count());
+    note(ui, format!("Predicts KL; {tensors} tensors on {PROBE_SEQUENCES} × {PROBE_LENGTH} tokens, about {}", about(session.probe_work)));
+    let calibration = session.token_work * settings.calibration.tokens as f64;
+    let guess = if settings.flops_per_sec.is_some() { "at the speed of the last calibration" } else { "a first guess" };
+    note(ui, format!("Calibration about {}; {guess}", about(calibration)));
 }
 
 fn measured(table: &halftone_core::sensitivity::Table, model: &ViewModel<'_>, ui: &mut Ui) {
@@ -81,6 +114,23 @@ pub fn text_choice(current: &TextChoice, none: &str, purpose: Purpose, ui: &mut 
         if let TextChoice::Files(paths) = current {
             let names: Vec<String> = paths.iter().filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect();
             note(ui, names.join(", "));
+        }
+    });
+    ui.horizontal(|ui| {
+        ui.add_space(20.0);
+        let (name, browse) = match purpose {
+            Purpose::HeldOutText => ("Path of the held-out text", "Choose held-out text files"),
+            _ => ("Path of the calibration text", "Choose calibration text files"),
+        };
+        let paths = if let TextChoice::Files(paths) = current { join(paths) } else { String::new() };
+        let width = (ui.available_width() - 36.0).clamp(120.0, 360.0);
+        let typed = path_field(ui, name, Some(&paths), "Path; several with ; between", width);
+        if typed.changed {
+            let paths = split(&typed.text);
+            choice = Some(if paths.is_empty() { TextChoice::Bundled } else { TextChoice::Files(paths) });
+        }
+        if named_icon(ui, i::ICON_FOLDER_OPEN, browse).clicked() {
+            outbox.push(Command::Ask(purpose));
         }
     });
     if !none.is_empty() && ui.radio(*current == TextChoice::None, none).clicked() {

@@ -3,6 +3,7 @@
 mod allocate;
 mod compare;
 mod compare_text;
+mod continuation;
 mod export;
 mod frontier;
 mod inspector;

@@ -70,7 +70,7 @@ impl ModelPane {
 
     fn group(&mut self, block: Option<usize>, count: usize, bytes: u64, open: bool, ui: &mut Ui) {
         let tokens = theme::tokens(ui);
-        let name = block.map_or("Outside the blocks".to_owned(), |b| format!("Block {b}"));
+        let name = block.map_or("Outside blocks".to_owned(), |b| format!("Block {b}"));
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
         response.widget_info(|| WidgetInfo::selected(Role::Button, true, open, &name));
         if response.hovered() {

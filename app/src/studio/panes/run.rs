@@ -9,7 +9,7 @@ use crate::studio::theme;
 use crate::studio::view_model::ViewModel;
 use crate::studio::widgets::buttons::primary_button;
 use crate::studio::widgets::labels::{line, note, section, text_line};
-use crate::studio::widgets::plots;
+use crate::studio::widgets::{picture, plots};
 use egui::{Button, ComboBox, ProgressBar, RichText, Role, ScrollArea, Ui, WidgetInfo};
 use egui_plot::Points;
 use halftone_core::compute::DeviceChoice;
@@ -136,6 +136,7 @@ fn live_errors(tensors: &[TensorDone], ui: &mut Ui, outbox: &mut Outbox) {
     }
     let tokens = theme::tokens(ui);
     let height = |error: f64| error.max(1e-9).log10();
+    let begun = picture::begin(ui);
     let response = plots::plot("live errors", 150.0)
         .x_axis_label("Tensor")
         .y_axis_label("Relative error")
@@ -148,7 +149,7 @@ fn live_errors(tensors: &[TensorDone], ui: &mut Ui, outbox: &mut Outbox) {
             }
         })
         .response;
-    plots::copy_menu(&response, outbox, || {
+    picture::end(begun, &response, "Tensor errors", ui, outbox, || {
         let rows = tensors.iter().map(|t| format!("{},{},{},{}\n", t.tensor, t.stored_as, t.bytes, t.weight_error));
         format!("tensor,stored_as,bytes,relative_error\n{}", rows.collect::<String>())
     });

@@ -1,6 +1,5 @@
 //! Quiet plots: no frame, thin grid, no accidental zooming; a menu copies the data.
 
-use crate::studio::command::{Command, Outbox};
 use crate::studio::theme;
 use egui::{Color32, Ui};
 use egui_plot::{Bar, BarChart, GridInput, GridMark, Line, Plot};
@@ -28,6 +27,16 @@ pub fn whole_numbers(input: GridInput) -> Vec<GridMark> {
     (first..).map(|i| i as f64 * step).take_while(|value| *value <= high).take(64).map(|value| GridMark { value, step_size: step }).collect()
 }
 
+/// Grid lines at round numbers, about five of them: 70, 80, 90 MB.
+pub fn round_numbers(input: GridInput) -> Vec<GridMark> {
+    let (low, high) = input.bounds;
+    let rough = (high - low) / 5.0;
+    let decade = 10f64.powf(rough.max(1e-12).log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * decade).into_iter().find(|step| *step >= rough).unwrap_or(rough);
+    let first = (low / step).ceil() as i64;
+    (first..).map(|i| i as f64 * step).take_while(|value| *value <= high).take(64).map(|value| GridMark { value, step_size: step }).collect()
+}
+
 /// Bars of a histogram over `[−absmax, absmax]`; `log` shows log₁₀(1 + count).
 pub fn histogram(name: &str, counts: &[u64], absmax: f32, log: bool, color: Color32) -> BarChart {
     let width = 2.0 * f64::from(absmax) / counts.len().max(1) as f64;
@@ -46,16 +55,6 @@ pub fn outline(name: &str, counts: &[u64], absmax: f32, log: bool) -> Line<'stat
         [[left, height(*count)], [left + width, height(*count)]]
     });
     Line::new(name, steps.collect::<Vec<_>>()).allow_band(false).allow_hover(false)
-}
-
-/// Copies a table as CSV from a context menu on a plot.
-pub fn copy_menu(response: &egui::Response, outbox: &mut Outbox, csv: impl FnOnce() -> String) {
-    response.context_menu(|ui: &mut Ui| {
-        if ui.button("Copy as CSV").clicked() {
-            outbox.push(Command::Copy(csv()));
-            ui.close();
-        }
-    });
 }
 
 /// Half-transparent, for one plot over another.
