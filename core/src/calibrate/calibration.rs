@@ -95,6 +95,11 @@ impl Calibration {
         self.inputs.get(self.tensors.get(tensor)?)
     }
 
+    /// Tokens that were run.
+    pub fn tokens(&self) -> u64 {
+        self.tensors.values().filter_map(|input| self.inputs.get(input)).map(|input| input.tokens).max().unwrap_or(0)
+    }
+
     /// Per-column importance of a tensor: mean x².
     pub fn importance(&self, tensor: &str) -> Option<Vec<f32>> {
         let input = self.of(tensor)?;

@@ -20,8 +20,15 @@ pub(super) struct Collector<'a> {
     reporter: &'a Reporter,
     inputs: IndexMap<String, Sums>,
     tensors: IndexMap<String, String>,
+    attended: IndexMap<String, Attended>,
     /// Inputs with non-finite values, after the first, which is reported in full.
     later_non_finite: usize,
+}
+
+/// H of keys or values as attention uses them; lower triangle.
+struct Attended {
+    queries: u64,
+    gram: Vec<f32>,
 }
 
 struct Sums {
@@ -41,7 +48,7 @@ struct Sums {
 impl<'a> Collector<'a> {
     /// Keeps H of inputs up to `gram_columns` wide.
     pub(super) fn new(gram_columns: usize, reporter: &'a Reporter) -> Self {
-        Self { gram_columns, reporter, inputs: IndexMap::new(), tensors: IndexMap::new(), later_non_finite: 0 }
+        Self { gram_columns, reporter, inputs: IndexMap::new(), tensors: IndexMap::new(), attended: IndexMap::new(), later_non_finite: 0 }
     }
 
     /// The sums: statistics by input, and each tensor's input. Inputs none of whose tokens were finite are left out.
@@ -71,6 +78,12 @@ impl<'a> Collector<'a> {
                 peaks: sums.peaks,
             };
             inputs.insert(key, statistics);
+        }
+        for (tensor, Attended { queries, mut gram }) in self.attended {
+            let columns = gram.len().isqrt();
+            mirror(&mut gram, columns);
+            let sum_squares = gram.iter().step_by(columns + 1).copied().collect();
+            inputs.insert(attended_key(&tensor), InputStatistics { tokens: queries, sum_squares, gram: Some(gram), ..InputStatistics::default() });
         }
         (inputs, tensors)
     }
@@ -134,6 +147,45 @@ impl Taps for Collector<'_> {
             Ok(())
         })
     }
+
+    fn wants_attended(&self) -> bool {
+        self.gram_columns > 0
+    }
+
+    /// An error Δ of the values' matrix moves the output of query q by Δ·Σ_t A_qt·x_t, so H is the Gram matrix of what was mixed. An error of
+    /// the keys' matrix moves the scores of q, and the output by their spread under A_q (a score that moves for all tokens alike moves
+    /// nothing), so H is Σ_t A_qt·x_t·x_tᵀ minus the same Gram matrix. With the plain XᵀX the first token of a sequence, which is read by
+    /// nearly all others, counts as one among hundreds; attn_v rounded with error feedback then does more harm than rounded to nearest.
+    fn attended_input(&mut self, key: &str, value: &str, input: &[f32], received: &[f32], mixed: &[f32]) -> Result<()> {
+        let columns = input.len() / received.len().max(1);
+        if columns > self.gram_columns || !mixed.iter().chain(received).all(|v| v.is_finite()) {
+            return Ok(());
+        }
+        let queries = mixed.len() / columns;
+        let weighted: Vec<f32> = input.chunks_exact(columns).zip(received).flat_map(|(x, r)| x.iter().map(move |v| v * r.sqrt())).collect();
+        for (name, parts) in [(value, &[(mixed, 1.0)][..]), (key, &[(&weighted[..], 1.0), (mixed, -1.0)])] {
+            let empty = || Attended { queries: 0, gram: vec![0.0; columns * columns] };
+            let sums = self.attended.entry(name.to_owned()).or_insert_with(empty);
+            sums.queries += queries as u64;
+            for &(rows, factor) in parts {
+                add_gram(&mut sums.gram, rows, columns, factor);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Under what name the statistics of a key or value matrix stand that count what attention makes of its input.
+pub(crate) fn attended_key(tensor: &str) -> String {
+    format!("{tensor}.attended")
+}
+
+/// Adds factor·XᵀX to a lower triangle.
+fn add_gram(gram: &mut [f32], x: &[f32], columns: usize, factor: f32) {
+    let x = MatRef::from_row_major_slice(x, x.len() / columns, columns);
+    let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+    let gram = MatMut::from_row_major_slice_mut(gram, columns, columns);
+    triangular::matmul(gram, lower, Accum::Add, x.transpose(), full, x, full, factor, Par::rayon(0));
 }
 
 impl Sums {
@@ -156,10 +208,7 @@ impl Sums {
         keep_largest(&mut self.peaks);
         let columns = self.sum_squares.len();
         if let Some(gram) = &mut self.gram {
-            let x = MatRef::from_row_major_slice(x, tokens, columns);
-            let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-            let gram = MatMut::from_row_major_slice_mut(gram, columns, columns);
-            triangular::matmul(gram, lower, Accum::Add, x.transpose(), full, x, full, 1.0, Par::rayon(0));
+            add_gram(gram, x, columns, 1.0);
         }
     }
 }

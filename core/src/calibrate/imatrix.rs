@@ -24,7 +24,7 @@ const NAME_LIMIT: usize = 256;
 /// `Io`.
 pub fn write_imatrix(calibration: &Calibration, path: &Path) -> Result<()> {
     let length = calibration.options.sequence_length.max(1);
-    let tokens = calibration.inputs.values().map(|input| input.tokens).max().unwrap_or(0);
+    let tokens = calibration.tokens();
     let string = MetaValue::String(String::new()).type_id();
     let dataset = MetaValue::Array(string, vec![MetaValue::String(format!("blake3:{}", calibration.text))]);
     let metadata = Metadata::from_iter([

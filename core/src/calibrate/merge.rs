@@ -23,7 +23,7 @@ impl Calibration {
             }
         }
         // Tokens are counted on from those of the first text.
-        let first = self.inputs.values().map(|input| input.tokens).max().unwrap_or(0);
+        let first = self.tokens();
         for (key, more) in &other.inputs {
             match self.inputs.get_mut(key) {
                 Some(input) => input.add(more, first),

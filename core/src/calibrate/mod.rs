@@ -13,6 +13,7 @@ mod mix;
 mod split;
 mod text;
 
+pub(crate) use collect::attended_key;
 pub use calibration::{Calibration, CalibrationOptions, InputStatistics, PEAKS, Peak, calibrate, calibrate_sequences};
 pub use coverage::Coverage;
 pub use imatrix::{read_imatrix, write_imatrix};

@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// Queries that are worked on together; half of a tile's square of scores is wasted on masked keys.
 const TILE: usize = 128;
 
+/// One query in this many is looked at for [`attended`]: all of them would cost as much as a forward pass.
+const SAMPLED: usize = 8;
+
 /// How a token's activations divide into heads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heads {
@@ -41,6 +44,30 @@ pub(super) struct Scoring {
     pub(super) window: Option<usize>,
     /// Added to scores.
     pub(super) bias: Option<Arc<RelativeBias>>,
+}
+
+impl Scoring {
+    /// Turns the products of one query with all keys into weights that are still to be divided by the returned sum; `own` is the query's own
+    /// key.
+    fn weigh(&self, row: &mut [f32], own: usize, head: usize) -> f32 {
+        let end = if self.causal { own + 1 } else { row.len() };
+        let start = self.window.map_or(0, |window| (own + 1).saturating_sub(window));
+        row[..start].fill(0.0);
+        row[end..].fill(0.0);
+        let visible = &mut row[start..end];
+        let mut scale = self.scale;
+        if let Some(cap) = self.soft_cap {
+            soft_cap(visible, scale, cap);
+            scale = 1.0;
+        }
+        if let Some(bias) = &self.bias {
+            for (key, score) in (start..).zip(visible.iter_mut()) {
+                *score = *score * scale + bias.of(head, key as isize - own as isize);
+            }
+            scale = 1.0;
+        }
+        exponentials(visible, scale)
+    }
 }
 
 struct Task {
@@ -94,26 +121,7 @@ fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, task: &Task, scoring: &
     let sums: Vec<f32> = scores
         .chunks_exact_mut(columns)
         .enumerate()
-        .map(|(i, row)| {
-            let own = task.own + i;
-            let end = if scoring.causal { own + 1 } else { columns };
-            let start = scoring.window.map_or(0, |window| (own + 1).saturating_sub(window));
-            row[..start].fill(0.0);
-            row[end..].fill(0.0);
-            let visible = &mut row[start..end];
-            let mut scale = scoring.scale;
-            if let Some(cap) = scoring.soft_cap {
-                soft_cap(visible, scale, cap);
-                scale = 1.0;
-            }
-            if let Some(bias) = &scoring.bias {
-                for (key, score) in (start..).zip(visible.iter_mut()) {
-                    *score = *score * scale + bias.of(task.head, key as isize - own as isize);
-                }
-                scale = 1.0;
-            }
-            exponentials(visible, scale)
-        })
+        .map(|(i, row)| scoring.weigh(row, task.own + i, task.head))
         .collect();
 
     let mut out = vec![0.0; rows * dim];
@@ -125,6 +133,54 @@ fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, task: &Task, scoring: &
         }
     }
     out
+}
+
+/// What attention makes of its tokens, over some of the queries of every head.
+pub(super) struct Attended {
+    /// Σ_q A_qt of each token t.
+    pub(super) received: Vec<f32>,
+    /// Σ_t A_qt·x_t of each query, row by row.
+    pub(super) mixed: Vec<f32>,
+}
+
+/// Runs one query in [`SAMPLED`] of each head and mixes the inputs `x` (tokens × `width`) of keys and values with its weights. The queries of a
+/// span must be its keys.
+pub(super) fn attended(q: &[f32], k: &[f32], x: &[f32], width: usize, heads: Heads, spans: &[Span], scoring: &Scoring) -> Attended {
+    let Heads { query, key_value, dim } = heads;
+    let tasks: Vec<(usize, &Span)> = spans.iter().flat_map(|span| (0..query).map(move |head| (head, span))).collect();
+    let parts: Vec<Attended> = tasks
+        .par_iter()
+        .map(|&(head, span)| {
+            let queries: Vec<usize> = (head % SAMPLED..span.queries.len()).step_by(SAMPLED).collect();
+            let columns = span.keys.len();
+            let at = |i: usize| (span.queries.start + i) * query * dim + head * dim;
+            let sampled: Vec<f32> = queries.iter().flat_map(|&i| &q[at(i)..at(i) + dim]).copied().collect();
+            let k = head_of(k, key_value * dim, &span.keys, head / (query / key_value) * dim, dim);
+            let mut weights = vec![0.0; queries.len() * columns];
+            let sampled = MatRef::from_row_major_slice(&sampled, queries.len(), dim);
+            let scores = MatMut::from_row_major_slice_mut(&mut weights, queries.len(), columns);
+            matmul(scores, Accum::Replace, sampled, k.transpose(), 1.0, Par::Seq);
+            let mut received = vec![0.0; columns];
+            for (row, &own) in weights.chunks_exact_mut(columns).zip(&queries) {
+                let sum = scoring.weigh(row, own, head);
+                for (received, weight) in received.iter_mut().zip(row) {
+                    *weight /= sum;
+                    *received += *weight;
+                }
+            }
+            let mut mixed = vec![0.0; queries.len() * width];
+            let weights = MatRef::from_row_major_slice(&weights, queries.len(), columns);
+            let x = MatRef::from_row_major_slice(&x[span.keys.start * width..span.keys.end * width], columns, width);
+            matmul(MatMut::from_row_major_slice_mut(&mut mixed, queries.len(), width), Accum::Replace, weights, x, 1.0, Par::Seq);
+            Attended { received, mixed }
+        })
+        .collect();
+    let mut all = Attended { received: vec![0.0; x.len() / width], mixed: Vec::new() };
+    for ((_, span), part) in tasks.iter().zip(parts) {
+        all.received[span.keys.clone()].iter_mut().zip(part.received).for_each(|(sum, part)| *sum += part);
+        all.mixed.extend(part.mixed);
+    }
+    all
 }
 
 /// The `dim` channels from `channel` of some rows, as a strided view.

@@ -1,7 +1,7 @@
 //! One transformer block: attention and feed-forward, each added to the residual stream, with norms where the architecture has them.
 
 use super::Arithmetic;
-use super::attention::{Heads, Scoring, Span, attention};
+use super::attention::{Heads, Scoring, Span, attended, attention};
 use super::feed_forward::FeedForward;
 use super::linear::Linear;
 use super::norm::Norm;
@@ -180,6 +180,11 @@ impl Block {
         self.turn(&mut q, &mut k, spans);
         self.cache.round(&mut k, self.heads.key_value * self.heads.dim);
         self.cache.round(&mut v, self.heads.key_value * self.heads.dim);
+        if let (Some(taps), Some((key, value)), None) = (reborrow(&mut taps).filter(|t| t.wants_attended()), self.projections.key_value(), &cache) {
+            let input = self.around_attention.enter(&x);
+            let how = attended(&q, &k, &input, self.hidden_size, self.heads, spans, &self.scoring);
+            taps.attended_input(key, value, &input, &how.received, &how.mixed)?;
+        }
         let attended = match cache {
             None => attention(&q, &k, &v, self.heads, spans, &self.scoring),
             Some(cache) => {

@@ -44,6 +44,12 @@ impl Projections {
         Ok(Self { linears, readers: Readers::new(names, None), norms, widths, hidden })
     }
 
+    /// The names of the matrices of keys and of values, when they are matrices of their own.
+    pub(super) fn key_value(&self) -> Option<(&str, &str)> {
+        let [_, key, value] = self.readers.names() else { return None };
+        Some((key, value))
+    }
+
     /// tokens × hidden → tokens × each of the widths.
     pub(super) fn run(&self, x: Vec<f32>, taps: Option<&mut dyn Taps>) -> Result<[Vec<f32>; 3]> {
         let [q, k, v] = self.readers.show(x, self.hidden, taps, |input| match &self.linears {

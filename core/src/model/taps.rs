@@ -20,6 +20,20 @@ pub trait Taps {
     fn expert_input(&mut self, _expert: usize, names: &[String], input: &Tensor) -> Result<()> {
         self.linear_input(names, input)
     }
+
+    /// Whether [`Self::attended_input`] is wanted; it costs an eighth of attention over the block's whole width.
+    fn wants_attended(&self) -> bool {
+        false
+    }
+
+    /// How attention used the inputs of the linears `key` and `value`: `input` (tokens × columns), what each token received of the weights of
+    /// some queries, Σ_q A_qt, and what those queries mixed, Σ_t A_qt·x_t (queries × columns).
+    ///
+    /// # Errors
+    /// Whatever stops the pass.
+    fn attended_input(&mut self, _key: &str, _value: &str, _input: &[f32], _received: &[f32], _mixed: &[f32]) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The names of the linears that share an input, for the taps.
@@ -31,6 +45,11 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn new(names: Vec<String>, expert: Option<usize>) -> Self {
         Self { names, expert }
+    }
+
+    /// The names.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Shows an input (tokens × `width`) to the taps, if any, and runs the linears on it.

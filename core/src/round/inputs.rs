@@ -1,13 +1,13 @@
 //! What a calibration knows of the inputs of each tensor, as rounders want it.
 
 use super::Hessian;
-use crate::calibrate::Calibration;
+use crate::calibrate::{Calibration, attended_key};
 use crate::error::Result;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Inputs whose matrices are kept: those of one block.
-const KEPT: usize = 4;
+const KEPT: usize = 6;
 
 /// A calibration, and the matrices of the inputs that were asked for last. Linears that read the same input share one factorization.
 pub struct Inputs<'a> {
@@ -32,13 +32,15 @@ impl<'a> Inputs<'a> {
         Some(input.sum_squares.iter().map(|s| s / input.tokens as f32).collect())
     }
 
-    /// H of the `columns` inputs of a tensor, when the calibration kept it.
+    /// H of the `columns` inputs of a tensor, when the calibration kept it; of keys and values as attention uses them, where that is known.
     ///
     /// # Errors
     /// `Mismatch` for a matrix that is not square.
     pub fn hessian(&self, tensor: &str, columns: usize) -> Result<Option<Arc<Hessian>>> {
         let Some(calibration) = self.calibration else { return Ok(None) };
-        let Some((key, input)) = calibration.tensors.get(tensor).and_then(|key| Some((key, calibration.inputs.get(key)?))) else { return Ok(None) };
+        let attended = attended_key(tensor);
+        let of = |key| calibration.inputs.get_key_value(key);
+        let Some((key, input)) = of(&attended).or_else(|| of(calibration.tensors.get(tensor)?)) else { return Ok(None) };
         let Some(gram) = input.gram.as_deref().filter(|_| input.tokens > 0 && input.sum_squares.len() == columns) else { return Ok(None) };
         let mut recent = self.recent.lock();
         if let Some(at) = recent.iter().position(|(known, _)| known == key) {
