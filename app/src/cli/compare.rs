@@ -15,6 +15,8 @@ use std::path::Path;
 
 /// Worst tokens that are printed; `--json` has more.
 const PRINTED_WORST: usize = 5;
+/// KL under which a token is nothing to look at, nats.
+const LEAST_WORST: f64 = 1e-4;
 
 /// Compares the original (or its stored base) with a job or a file, or only stores the original's base.
 pub fn run(session: &Session, args: &CompareArgs) -> anyhow::Result<()> {
@@ -128,7 +130,7 @@ pub fn describe(c: &Comparison) -> String {
         let (block, worst) = widest.unwrap_or((last, error));
         lines.push(format!("blocks         relative error {error:.2e} and cosine {cosine:.5} behind the last; largest {worst:.2e} behind block {block}"));
     }
-    for worst in c.worst.iter().take(PRINTED_WORST) {
+    for worst in c.worst.iter().filter(|w| w.kl >= LEAST_WORST).take(PRINTED_WORST) {
         let quoted = |text: &str| format!("{text:?}");
         lines.push(format!(
             "worst token    KL {:.3}  …{} → {} ({:.3} before, {:.3} after; expected {} before, {} after)",
