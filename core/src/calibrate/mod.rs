@@ -13,8 +13,8 @@ mod mix;
 mod split;
 mod text;
 
-pub(crate) use collect::attended_key;
 pub use calibration::{Calibration, CalibrationOptions, InputStatistics, PEAKS, Peak, calibrate, calibrate_sequences};
+pub(crate) use collect::attended_key;
 pub use coverage::Coverage;
 pub use imatrix::{read_imatrix, write_imatrix};
 pub use mix::mixed_sequences;

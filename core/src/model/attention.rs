@@ -118,11 +118,7 @@ fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, task: &Task, scoring: &
 
     let mut scores = vec![0.0; rows * columns];
     matmul(MatMut::from_row_major_slice_mut(&mut scores, rows, columns), Accum::Replace, q, k.transpose(), 1.0, Par::Seq);
-    let sums: Vec<f32> = scores
-        .chunks_exact_mut(columns)
-        .enumerate()
-        .map(|(i, row)| scoring.weigh(row, task.own + i, task.head))
-        .collect();
+    let sums: Vec<f32> = scores.chunks_exact_mut(columns).enumerate().map(|(i, row)| scoring.weigh(row, task.own + i, task.head)).collect();
 
     let mut out = vec![0.0; rows * dim];
     let weights = MatRef::from_row_major_slice(&scores, rows, columns);
