@@ -61,7 +61,7 @@ pub(super) struct Iq1S;
 impl Lattice<32> for Iq1S {
     const UNIT: f32 = 1.0;
     const TOP: i32 = 7;
-    const START: &'static [f32] = &[0.28, 0.42, 0.58, 0.8];
+    const START: &'static [f32] = &[0.3, 0.48, 0.74];
     const TRIED: usize = 3;
     type Groups = Groups<8, 2>;
 
@@ -104,8 +104,8 @@ pub(super) struct Iq1M;
 impl Lattice<16> for Iq1M {
     const UNIT: f32 = 1.0;
     const TOP: i32 = 7;
-    const START: &'static [f32] = &[0.3, 0.5, 0.76];
-    const TRIED: usize = 3;
+    const START: &'static [f32] = &[0.3, 0.48, 0.74];
+    const TRIED: usize = 2;
     type Groups = Groups<8, 2>;
 
     #[inline(always)]

@@ -74,10 +74,10 @@ impl BlockEncoder<256, 54> for Tq1_0 {
 /// Digits of `M` bytes, `COUNT` to a byte, first digit of all bytes first: the least byte/256 that is at least 0.digits in base 3.
 #[inline(always)]
 fn put_digits<const M: usize, const COUNT: usize>(digits: &[u8], bytes: &mut [u8]) {
-    let mut numbers = [0u32; M];
+    let mut numbers = [0u16; M];
     for n in 0..5 {
         for m in 0..M {
-            numbers[m] = 3 * numbers[m] + if n < COUNT { u32::from(digits[n * M + m]) } else { 0 };
+            numbers[m] = 3 * numbers[m] + if n < COUNT { u16::from(digits[n * M + m]) } else { 0 };
         }
     }
     for m in 0..M {
@@ -123,8 +123,8 @@ impl BlockEncoder<64, 18> for Q2_0 {
     fn encode(x: &[f32; 64], w: &[f32; 64], block: &mut [u8; 18]) {
         let (largest, mean) = magnitudes(x, w);
         // Either sign, because the levels −1 … 2 are not symmetric.
-        let (near, far) = (1.2 * mean, 1.8 * mean);
-        let d = if largest < TINY || mean == 0.0 { 0.0 } else { fit_levels::<Integers<-1, 2>, 64>(x, w, &[near, -near, far, -far, 0.5 * extreme(x)]) };
+        let scales = [1.35 * mean, -1.35 * mean, 0.5 * extreme(x)];
+        let d = if largest < TINY || mean == 0.0 { 0.0 } else { fit_levels::<Integers<-1, 2>, 64>(x, w, &scales) };
         block.fill(0);
         put_half(block, 0, d);
         let inverse = reciprocal(d);
