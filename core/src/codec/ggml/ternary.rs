@@ -74,10 +74,10 @@ impl BlockEncoder<256, 54> for Tq1_0 {
 /// Digits of `M` bytes, `COUNT` to a byte, first digit of all bytes first: the least byte/256 that is at least 0.digits in base 3.
 #[inline(always)]
 fn put_digits<const M: usize, const COUNT: usize>(digits: &[u8], bytes: &mut [u8]) {
-    let mut numbers = [0u16; M];
+    let mut numbers = [0u32; M];
     for n in 0..5 {
         for m in 0..M {
-            numbers[m] = 3 * numbers[m] + if n < COUNT { u16::from(digits[n * M + m]) } else { 0 };
+            numbers[m] = 3 * numbers[m] + if n < COUNT { u32::from(digits[n * M + m]) } else { 0 };
         }
     }
     for m in 0..M {
