@@ -11,6 +11,8 @@
 //! every N-th linear whose rows are whole blocks. Inside its searches ggml weighs by importance·√(σ² + w²); the yardstick here is the plain
 //! weighted square, which is what its users ask for. Some of its encoders ignore importances.
 
+#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+
 use anyhow::{Context, Result};
 use halftone_core::calibrate::read_imatrix;
 use halftone_core::codec::{Format, GgmlType};

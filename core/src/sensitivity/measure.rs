@@ -217,13 +217,12 @@ mod tests {
         let table = measure(&source, None, &options(&[T::Q8_0, T::Q4_0]), &JobContext::silent()).unwrap();
         let path = folder.path().join("table.json");
         table.save(&path).unwrap();
-        // JSON keeps an error to the last place or next to it.
-        let mut loaded = Table::load(&path).unwrap();
-        for (loaded, cell) in loaded.rows.iter_mut().zip(&table.rows).flat_map(|(l, r)| l.cells.iter_mut().zip(&r.cells)) {
-            assert!((loaded.weight_error / cell.weight_error - 1.0).abs() < 1e-15, "{loaded:?}");
-            loaded.weight_error = cell.weight_error;
-        }
-        assert_eq!(loaded, table);
+        // serde_json may read the last binary digit of a number wrong (its feature float_roundtrip is off).
+        let rounded = |mut table: Table| {
+            table.rows.iter_mut().flat_map(|r| &mut r.cells).for_each(|c| c.weight_error = f64::from(c.weight_error as f32));
+            table
+        };
+        assert_eq!(rounded(Table::load(&path).unwrap()), rounded(table));
         std::fs::write(&path, "{").unwrap();
         assert!(matches!(Table::load(&path), Err(Error::Malformed { .. })));
     }

@@ -140,13 +140,19 @@ impl Tables {
     /// The least cost of a row; `FLIPPED`: of one with a wrong sign, where there is one.
     #[inline(always)]
     pub(super) fn least<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> Lanes {
-        self.scan::<FLIPPED, N, STARTS>(rows).0
+        self.scan::<FLIPPED, N, STARTS>(rows, &[f32::INFINITY; LANES]).0
+    }
+
+    /// The least cost of a row, or `known` where that is lower: rows that cannot be lower are passed over.
+    #[inline(always)]
+    pub(super) fn least_below<const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>, known: &Lanes) -> Lanes {
+        self.scan::<false, N, STARTS>(rows, known).0
     }
 
     /// The row of least cost, its place in the grid, and that cost.
     #[inline(always)]
     pub(super) fn nearest<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> ([usize; LANES], Lanes) {
-        let (best, firsts) = self.scan::<FLIPPED, N, STARTS>(rows);
+        let (best, firsts) = self.scan::<FLIPPED, N, STARTS>(rows, &[f32::INFINITY; LANES]);
         let mut places = [0; LANES];
         for c in 0..LANES {
             let a = firsts[c] as usize;
@@ -167,7 +173,7 @@ impl Tables {
 
     /// The least costs and the first halves that have them.
     #[inline(always)]
-    fn scan<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> (Lanes, Lanes) {
+    fn scan<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>, known: &Lanes) -> (Lanes, Lanes) {
         let (mut floor, mut flipped_floor) = ([f32::INFINITY; LANES], [f32::INFINITY; LANES]);
         for b in 0..STARTS - 1 {
             floor = lower(&floor, &self.second[b].0);
@@ -175,7 +181,7 @@ impl Tables {
                 flipped_floor = lower(&flipped_floor, &self.flip_second[b].0);
             }
         }
-        let (mut best, mut firsts) = ([f32::INFINITY; LANES], [0.0f32; LANES]);
+        let (mut best, mut firsts) = (*known, [0.0f32; LANES]);
         for a in 0..STARTS - 1 {
             let (first, flip) = (&self.first[a].0, &self.flip_first[a].0);
             let joined = |tail: &Lanes, flipped: &Lanes| -> Lanes { array(|c| first[c] + if FLIPPED { min(tail[c] + flip[c], flipped[c]) } else { tail[c] }) };
@@ -201,19 +207,14 @@ impl Tables {
     }
 }
 
-/// The least of some table rows, in two chains because one waits for itself.
+/// The least of some table rows. One chain: two would wait less, but the optimiser takes their vectors apart.
 #[inline(always)]
 fn least_of(table: &[Wide; ROOM], places: &[u8]) -> Lanes {
-    let mut least = [[f32::INFINITY; LANES]; 2];
-    let (pairs, rest) = places.as_chunks::<2>();
-    for pair in pairs {
-        least[0] = lower(&least[0], &table[usize::from(pair[0]) & (ROOM - 1)].0);
-        least[1] = lower(&least[1], &table[usize::from(pair[1]) & (ROOM - 1)].0);
+    let mut least = [f32::INFINITY; LANES];
+    for &b in places {
+        least = lower(&least, &table[usize::from(b) & (ROOM - 1)].0);
     }
-    for &b in rest {
-        least[0] = lower(&least[0], &table[usize::from(b) & (ROOM - 1)].0);
-    }
-    lower(&least[0], &least[1])
+    least
 }
 
 #[inline(always)]

@@ -34,16 +34,11 @@ fn values<const N: usize>(batch: usize, scales: &Lanes, shifts: &Lanes) -> [Lane
     array(|l| array(|c| own[c] * (l as f32 - 1.0 + shifts[c])))
 }
 
-/// The least errors of a batch with the positive shift and with the negative.
+/// The least errors of a batch with one shift; where `known` is lower, that.
 #[inline(always)]
-fn least_of_both<const N: usize>(groups: &Groups<8, 2>, batch: usize, scales: &Lanes, tables: &mut Tables) -> [Lanes; 2] {
-    let mut least = [[0.0; LANES]; 2];
-    for (minus, least) in least.iter_mut().enumerate() {
-        let shift = SHIFT * (1.0 - 2.0 * minus as f32);
-        tables.fill::<false, 8, 2, 3>(groups, batch, &values::<N>(batch, scales, &[shift; LANES]));
-        *least = tables.least::<false, 2048, 82>(&ROWS);
-    }
-    least
+fn least<const N: usize>(groups: &Groups<8, 2>, batch: usize, scales: &Lanes, shift: f32, known: &Lanes, tables: &mut Tables) -> Lanes {
+    tables.fill::<false, 8, 2, 3>(groups, batch, &values::<N>(batch, scales, &[shift; LANES]));
+    tables.least_below::<2048, 82>(&ROWS, known)
 }
 
 #[inline(always)]
@@ -66,7 +61,7 @@ pub(super) struct Iq1S;
 impl Lattice<32> for Iq1S {
     const UNIT: f32 = 1.0;
     const TOP: i32 = 7;
-    const START: &'static [f32] = &[0.28, 0.42, 0.58, 0.8];
+    const START: &'static [f32] = &[0.3, 0.48, 0.74];
     const TRIED: usize = 3;
     type Groups = Groups<8, 2>;
 
@@ -79,10 +74,11 @@ impl Lattice<32> for Iq1S {
     fn errors(groups: &Self::Groups, scales: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]) {
         let mut errors = [[0.0; LANES]; 2];
         for batch in 0..2 {
-            let least = least_of_both::<32>(groups, batch, scales, tables);
-            for c in 0..LANES {
-                errors[0][(batch * LANES + c) / 4] += least[0][c];
-                errors[1][(batch * LANES + c) / 4] += least[1][c];
+            for (errors, shift) in errors.iter_mut().zip([SHIFT, -SHIFT]) {
+                let least = least::<32>(groups, batch, scales, shift, &[f32::INFINITY; LANES], tables);
+                for c in 0..LANES {
+                    errors[(batch * LANES + c) / 4] += least[c];
+                }
             }
         }
         let minus = array(|s| errors[1][s] < errors[0][s]);
@@ -108,8 +104,8 @@ pub(super) struct Iq1M;
 impl Lattice<16> for Iq1M {
     const UNIT: f32 = 1.0;
     const TOP: i32 = 7;
-    const START: &'static [f32] = &[0.3, 0.5, 0.76];
-    const TRIED: usize = 3;
+    const START: &'static [f32] = &[0.3, 0.48, 0.74];
+    const TRIED: usize = 2;
     type Groups = Groups<8, 2>;
 
     #[inline(always)]
@@ -121,10 +117,13 @@ impl Lattice<16> for Iq1M {
     fn errors(groups: &Self::Groups, scales: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]) {
         let mut errors = [0.0; LANES];
         for batch in 0..2 {
-            let least = least_of_both::<16>(groups, batch, scales, tables);
+            // Each group has the better shift.
+            let mut known = [f32::INFINITY; LANES];
+            for shift in [SHIFT, -SHIFT] {
+                known = least::<16>(groups, batch, scales, shift, &known, tables);
+            }
             for c in 0..LANES {
-                // Each group has the better shift.
-                errors[(batch * LANES + c) / 2] += min(least[0][c], least[1][c]);
+                errors[(batch * LANES + c) / 2] += known[c];
             }
         }
         (errors, [false; LANES])

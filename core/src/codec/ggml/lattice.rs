@@ -17,7 +17,7 @@ pub(super) trait Lattice<const N: usize> {
     const TOP: i32;
     /// The first scales, relative to the largest magnitude of the sub-block.
     const START: &'static [f32];
-    /// Integers tried then: so many, from one below the nearest.
+    /// How many integers are tried then, around the real scale's place among them.
     const TRIED: usize;
     /// The super-block by lanes.
     type Groups;
@@ -99,8 +99,9 @@ pub(super) fn fit_lattice<L: Lattice<N>, const N: usize>(x: &[f32; 256], w: &[f3
             if k < starts {
                 scales[s] = largest[s] * L::START[k];
             } else {
-                let nearest = (0.5 * (real[s] / (d * L::UNIT)) - 0.5).round_ties_even();
-                integers[s] = (nearest - 1.0 + (k - starts) as f32).clamp(0.0, L::TOP as f32);
+                let place = 0.5 * (real[s] / (d * L::UNIT)) - 0.5;
+                let first = (place - 0.5 * (L::TRIED - 1) as f32).round_ties_even();
+                integers[s] = (first + (k - starts) as f32).clamp(0.0, L::TOP as f32);
                 scales[s] = d * (L::UNIT * (2.0 * integers[s] + 1.0));
             }
         }

@@ -3,6 +3,7 @@
 use super::encode::{BlockEncoder, put_half};
 use super::half_at;
 use super::levels::{Integers, Levels};
+use super::scale_search::extreme;
 use crate::codec::lanes::{TINY, array, fold, max, reciprocal, to_half};
 use std::ops::Add;
 
@@ -39,7 +40,7 @@ fn magnitudes<const N: usize>(x: &[f32; N], w: &[f32; N]) -> (f32, f32) {
 #[inline(always)]
 fn fit_trits(x: &[f32; 256], w: &[f32; 256]) -> f32 {
     let (largest, mean) = magnitudes(x, w);
-    if largest < TINY || mean == 0.0 { 0.0 } else { fit_levels::<Trits, 256>(x, w, &[1.4 * mean, 2.0 * mean, 2.9 * mean, largest]) }
+    if largest < TINY || mean == 0.0 { 0.0 } else { fit_levels::<Trits, 256>(x, w, &[1.6 * mean, 2.4 * mean, largest]) }
 }
 
 /// The digits 0, 1, 2 of ŵ = d·(digit − 1).
@@ -64,18 +65,23 @@ impl BlockEncoder<256, 54> for Tq1_0 {
         let d = fit_trits(x, w);
         put_half(block, 52, d);
         let digits = trits(x, d);
-        let mut first = 0;
-        for (from, to, count) in SEGMENTS {
-            for byte in from..to {
-                let mut number = 0u32;
-                for n in 0..5 {
-                    number = 3 * number + if n < count { u32::from(digits[first + n * (to - from) + byte - from]) } else { 0 };
-                }
-                // The least byte/256 that is at least number/3⁵.
-                block[byte] = (number * 256).div_ceil(243) as u8;
-            }
-            first += count * (to - from);
+        put_digits::<32, 5>(&digits[..160], &mut block[..32]);
+        put_digits::<16, 5>(&digits[160..240], &mut block[32..48]);
+        put_digits::<4, 4>(&digits[240..], &mut block[48..52]);
+    }
+}
+
+/// Digits of `M` bytes, `COUNT` to a byte, first digit of all bytes first: the least byte/256 that is at least 0.digits in base 3.
+#[inline(always)]
+fn put_digits<const M: usize, const COUNT: usize>(digits: &[u8], bytes: &mut [u8]) {
+    let mut numbers = [0u32; M];
+    for n in 0..5 {
+        for m in 0..M {
+            numbers[m] = 3 * numbers[m] + if n < COUNT { u32::from(digits[n * M + m]) } else { 0 };
         }
+    }
+    for m in 0..M {
+        bytes[m] = (256 * numbers[m]).div_ceil(243) as u8;
     }
 }
 
@@ -117,13 +123,14 @@ impl BlockEncoder<64, 18> for Q2_0 {
     fn encode(x: &[f32; 64], w: &[f32; 64], block: &mut [u8; 18]) {
         let (largest, mean) = magnitudes(x, w);
         // Either sign, because the levels −1 … 2 are not symmetric.
-        let (near, far) = (1.2 * mean, 1.8 * mean);
-        let d = if largest < TINY || mean == 0.0 { 0.0 } else { fit_levels::<Integers<-1, 2>, 64>(x, w, &[near, -near, far, -far, largest]) };
+        let scales = [1.35 * mean, -1.35 * mean, 0.5 * extreme(x)];
+        let d = if largest < TINY || mean == 0.0 { 0.0 } else { fit_levels::<Integers<-1, 2>, 64>(x, w, &scales) };
         block.fill(0);
         put_half(block, 0, d);
         let inverse = reciprocal(d);
-        for j in 0..64 {
-            block[2 + j / 4] |= ((Integers::<-1, 2>::nearest(x[j] * inverse) + 1.0) as u8) << (2 * (j % 4));
+        let codes: [u32; 64] = array(|j| (Integers::<-1, 2>::nearest(x[j] * inverse) + 1.0) as u32);
+        for b in 0..16 {
+            block[2 + b] = (codes[4 * b] | codes[4 * b + 1] << 2 | codes[4 * b + 2] << 4 | codes[4 * b + 3] << 6) as u8;
         }
     }
 }
