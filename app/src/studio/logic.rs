@@ -114,6 +114,8 @@ impl Studio {
             self.messages.tell(Level::Warning, "Open", error.user_message(), now);
         }
         self.jobs.start(JobKind::Statistics { source: source.clone() }, DeviceChoice::Cpu);
+        dock::show(&mut self.layout, Pane::Map);
+        dock::show(&mut self.layout, Pane::Measure);
         self.go_on(&source);
     }
 

@@ -88,6 +88,7 @@ pub fn progress(job: &Job, ui: &mut Ui, outbox: &mut Outbox) {
             ui.label(progress.stage.label());
             let done = match progress.stage.unit() {
                 "B" => format!("{} of {}", figures::bytes(progress.done), figures::bytes(progress.total)),
+                "" => String::new(),
                 unit => format!("{} of {} {unit}s", progress.done, progress.total),
             };
             note(ui, done);
@@ -100,7 +101,8 @@ pub fn progress(job: &Job, ui: &mut Ui, outbox: &mut Outbox) {
             stage.fraction().unwrap_or(0.0)
         };
         ui.add(ProgressBar::new(fraction).desired_height(6.0).fill(*tokens.accent));
-        if job.active() {
+        let at_work = job.active() && stage.progress.stage == job.stages[job.stages.len() - 1].progress.stage;
+        if at_work {
             let rate = stage.rate().map_or(String::new(), |r| figures::rate(r, progress.stage.unit()).to_string());
             let left = stage.remaining_secs().map_or(String::new(), |s| format!("{} left", figures::duration(s)));
             note(ui, format!("{rate}   {left}"));
