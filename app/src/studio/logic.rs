@@ -43,6 +43,7 @@ impl Studio {
             self.ask_without_dialog();
         }
         self.develop(ctx);
+        self.look_again_for_unfinished_jobs(ctx, now);
         self.open_dropped(ctx);
         self.look();
         self.messages.age(now);

@@ -43,7 +43,8 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
 
 fn before(model: &ViewModel<'_>, ui: &mut Ui) {
     let Some(plan) = &model.session.allocation.plan else {
-        note(ui, "There is no allocation yet");
+        let resumed = model.session.artifact.is_some() || model.jobs.iter().any(|j| j.label == "Quantize");
+        note(ui, if resumed { "The recipe of an earlier start, gone on with" } else { "There is no allocation yet" });
         return;
     };
     line(ui, "File to come", &figures::exact_bytes(plan.file_bytes));
