@@ -226,3 +226,27 @@ fn both_models_continue_one_prompt_and_share_its_beginning() {
     driver.wait("the texts again", 300, |s| s.session.generated.as_ref().is_some_and(|g| !std::sync::Arc::ptr_eq(g, &first)));
     assert_eq!(driver.harness.state().session.generated.as_deref(), Some(&*first), "the same seed, the same texts");
 }
+
+#[test]
+fn a_job_that_another_process_still_holds_is_offered_when_it_lets_go() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let jobs = folder.path().join("jobs");
+    let mut first = Driver::new(WINDOW, Vec::new());
+    quantized(&mut first, &jobs);
+    let job = first.harness.state().session.artifact.as_ref().expect("an artifact").folder.clone();
+    drop(first);
+    // As if it had been killed before its first tensor, and its end were not over yet. Without a calibration nothing has to be kept.
+    let text = std::fs::read_to_string(job.join("job.toml")).expect("a job");
+    let bare: Vec<&str> = text.lines().filter(|line| !line.starts_with("calibration")).collect();
+    std::fs::write(job.join("job.toml"), bare.join("\n")).expect("a job");
+    std::fs::remove_file(job.join("records/0000.rec")).expect("a record");
+    let lock = std::fs::File::create(job.join("lock")).expect("a lock");
+    lock.try_lock().expect("nobody else has it");
+    let mut second = Driver::new(WINDOW, Vec::new());
+    second.send(Command::Picked(Purpose::JobRoot, vec![jobs.clone()]));
+    second.wait("the job", 30, |s| !s.view().unfinished.is_empty());
+    assert!(second.harness.state().view().unfinished[0].busy && second.harness.query_by_label("Resume the job").is_none(), "not to be had yet");
+    drop(lock);
+    second.wait("the offer", 30, |s| s.view().unfinished.iter().any(|j| !j.busy));
+    second.harness.get_by_label("Resume the job");
+}

@@ -42,6 +42,8 @@ pub struct Studio {
     /// The job folder to go on with when its model is open.
     pub(super) resuming: Option<PathBuf>,
     pub(super) camera: Camera,
+    /// When jobs of earlier starts were looked for (egui's clock).
+    pub(super) looked_for_jobs: f64,
 }
 
 /// A wake-up call that asks for a frame.
@@ -75,6 +77,7 @@ impl Studio {
             asked: None,
             resuming: None,
             camera: Camera::default(),
+            looked_for_jobs: 0.0,
         };
         studio.look_for_unfinished_jobs();
         studio

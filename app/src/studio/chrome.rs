@@ -151,7 +151,8 @@ fn road(model: &ViewModel<'_>, layout: &Tree<Pane>, ui: &mut Ui, outbox: &mut Ou
         (Pane::Export, "Export", session.exported.is_some()),
     ];
     let tokens = theme::tokens(ui);
-    let next = steps.iter().position(|(.., done)| !done);
+    // A resumed job skips steps; what comes next is behind the last one done.
+    let next = steps.iter().rposition(|(.., done)| *done).map(|last| last + 1);
     let front: Vec<Pane> = layout.active_tiles().into_iter().filter_map(|tile| layout.tiles.get_pane(&tile).copied()).collect();
     for (at, (pane, name, done)) in steps.into_iter().enumerate() {
         if at > 0 {

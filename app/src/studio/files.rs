@@ -65,6 +65,19 @@ impl Studio {
         }
     }
 
+    /// A job that some process still works in may be free a little later.
+    pub(super) fn look_again_for_unfinished_jobs(&mut self, ctx: &egui::Context, now: f64) {
+        const EVERY_SECS: f64 = 3.0;
+        if self.session.source.is_some() || !self.background.unfinished.iter().any(|job| job.busy) {
+            return;
+        }
+        if now - self.looked_for_jobs >= EVERY_SECS {
+            self.looked_for_jobs = now;
+            self.look_for_unfinished_jobs();
+        }
+        ctx.request_repaint_after(std::time::Duration::from_secs_f64(EVERY_SECS));
+    }
+
     pub(super) fn ask(&mut self, purpose: Purpose) {
         self.asked = Some(purpose);
         let suggestion = match purpose {

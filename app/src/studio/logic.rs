@@ -43,6 +43,7 @@ impl Studio {
             self.ask_without_dialog();
         }
         self.develop(ctx);
+        self.look_again_for_unfinished_jobs(ctx, now);
         self.open_dropped(ctx);
         self.look();
         self.messages.age(now);
@@ -114,6 +115,8 @@ impl Studio {
             self.messages.tell(Level::Warning, "Open", error.user_message(), now);
         }
         self.jobs.start(JobKind::Statistics { source: source.clone() }, DeviceChoice::Cpu);
+        dock::show(&mut self.layout, Pane::Map);
+        dock::show(&mut self.layout, Pane::Measure);
         self.go_on(&source);
     }
 

@@ -178,7 +178,7 @@ impl Session {
         let name = self.source.as_ref().and_then(|s| s.path.file_name()).map_or("model".to_owned(), |s| s.to_string_lossy().into_owned());
         // A folder's name may hold a dot that begins no extension: Llama-3.2-1B.
         let stem = [".gguf", ".safetensors"].into_iter().find_map(|e| name.strip_suffix(e)).unwrap_or(&name);
-        let bits = self.allocation.plan.as_ref().map_or(String::new(), |p| format!("-{:.2}bpw", p.bits_per_weight));
+        let bits = self.allocation.plan.as_ref().map_or("-quantized".to_owned(), |p| format!("-{:.2}bpw", p.bits_per_weight));
         format!("{stem}{bits}.{extension}")
     }
 

@@ -136,8 +136,7 @@ fn write_band(out: &mut String, band: &BandShape) {
 fn write_mesh(out: &mut String, mesh: &Mesh) {
     for triangle in mesh.indices.chunks_exact(3) {
         let corners = [0, 1, 2].map(|i| mesh.vertices[triangle[i] as usize]);
-        let mean = |channel: usize| (corners.iter().map(|v| u16::from(v.color.to_array()[channel])).sum::<u16>() / 3) as u8;
-        let color = Color32::from_rgba_premultiplied(mean(0), mean(1), mean(2), mean(3));
+        let color = corners[0].color.lerp_to_gamma(corners[1].color, 0.5).lerp_to_gamma(corners[2].color, 1.0 / 3.0);
         let [a, b, c] = corners.map(|v| v.pos);
         let fill = paint("fill", color);
         let _ = writeln!(out, "<path d=\"M{:.2} {:.2}L{:.2} {:.2}L{:.2} {:.2}Z\" shape-rendering=\"crispEdges\" {fill}/>", a.x, a.y, b.x, b.y, c.x, c.y);
@@ -166,16 +165,18 @@ fn write_text(out: &mut String, shape: &TextShape) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::studio::theme;
     use egui::{pos2, vec2};
 
     #[test]
     fn what_lies_outside_is_left_out_and_what_reaches_out_is_clipped() {
+        let tokens = theme::of(egui::Theme::Light);
         let view = Rect::from_min_size(pos2(10.0, 10.0), vec2(100.0, 50.0));
-        let line = |y: f32, to: f32| ClippedShape::new(view, Shape::line_segment([pos2(20.0, y), pos2(to, y)], Stroke::new(1.0, Color32::RED)));
+        let line = |y: f32, to: f32| ClippedShape::new(view, Shape::line_segment([pos2(20.0, y), pos2(to, y)], Stroke::new(1.0, *tokens.bad)));
         let shapes = [line(20.0, 50.0), line(30.0, 500.0), line(900.0, 50.0)];
-        let svg = document(shapes.iter(), view, Color32::WHITE);
+        let svg = document(shapes.iter(), view, *tokens.surface);
         assert_eq!(svg.matches("<line ").count(), 2, "the third lies outside: {svg}");
         assert_eq!(svg.matches("<g clip-path").count(), 1, "the second reaches out: {svg}");
-        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.contains("fill=\"#ffffff\""), "{svg}");
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.contains(&paint("fill", *tokens.surface)), "{svg}");
     }
 }

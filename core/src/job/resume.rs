@@ -27,10 +27,12 @@ pub struct Unfinished {
     pub total: usize,
     /// When it was begun, or gone on with.
     pub begun: SystemTime,
+    /// A process works in the folder now, or has not quite ended; it can be gone on with when that is over.
+    pub busy: bool,
 }
 
-/// The unfinished jobs in the folders under `root`, the latest first. Left out are folders that another process works in, whose model is
-/// not there any more, or whose calibration was not kept; a root that does not exist has none.
+/// The unfinished jobs in the folders under `root`, the latest first. Left out are folders whose model is not there any
+/// more, or whose calibration was not kept; a root that does not exist has none.
 ///
 /// # Errors
 /// `Io` when the root cannot be listed.
@@ -52,8 +54,9 @@ fn look(folder: &Path) -> Option<Unfinished> {
     let total = job.recipe.tensors.len();
     let done = (0..total).filter(|&position| journal::record_path(folder, position).is_file()).count();
     let whole = job.calibration.is_none() || kept_calibration(folder).is_file();
-    let open = done < total && whole && job.recipe.model_path.exists() && !journal::is_locked(folder);
-    open.then(|| Unfinished { folder: folder.to_owned(), model_path: job.recipe.model_path, model: job.recipe.model, done, total, begun })
+    let open = done < total && whole && job.recipe.model_path.exists();
+    let busy = journal::is_locked(folder);
+    open.then(|| Unfinished { folder: folder.to_owned(), model_path: job.recipe.model_path, model: job.recipe.model, done, total, begun, busy })
 }
 
 /// Quantizes as [`quantize`] does, with the calibration kept in the folder until the job is finished, so that [`resume`] needs nothing else.

@@ -43,7 +43,8 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
 
 fn before(model: &ViewModel<'_>, ui: &mut Ui) {
     let Some(plan) = &model.session.allocation.plan else {
-        note(ui, "There is no allocation yet");
+        let resumed = model.session.artifact.is_some() || model.jobs.iter().any(|j| j.label == "Quantize");
+        note(ui, if resumed { "The recipe of an earlier start, gone on with" } else { "There is no allocation yet" });
         return;
     };
     line(ui, "File to come", &figures::exact_bytes(plan.file_bytes));
@@ -88,6 +89,7 @@ pub fn progress(job: &Job, ui: &mut Ui, outbox: &mut Outbox) {
             ui.label(progress.stage.label());
             let done = match progress.stage.unit() {
                 "B" => format!("{} of {}", figures::bytes(progress.done), figures::bytes(progress.total)),
+                "" => String::new(),
                 unit => format!("{} of {} {unit}s", progress.done, progress.total),
             };
             note(ui, done);
@@ -100,7 +102,8 @@ pub fn progress(job: &Job, ui: &mut Ui, outbox: &mut Outbox) {
             stage.fraction().unwrap_or(0.0)
         };
         ui.add(ProgressBar::new(fraction).desired_height(6.0).fill(*tokens.accent));
-        if job.active() {
+        let at_work = job.active() && stage.progress.stage == job.stages[job.stages.len() - 1].progress.stage;
+        if at_work {
             let rate = stage.rate().map_or(String::new(), |r| figures::rate(r, progress.stage.unit()).to_string());
             let left = stage.remaining_secs().map_or(String::new(), |s| format!("{} left", figures::duration(s)));
             note(ui, format!("{rate}   {left}"));

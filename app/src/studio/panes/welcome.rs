@@ -8,6 +8,7 @@ use crate::studio::widgets::buttons::{icon, named_icon, primary_button};
 use crate::studio::widgets::path_field::path_field;
 use egui::{Align, Button, Layout, RichText, Sense, Ui, vec2};
 use egui_material_icons::icons as i;
+use halftone_core::job::Unfinished;
 
 /// Unfinished jobs that are offered.
 const SHOWN: usize = 4;
@@ -86,14 +87,10 @@ fn unfinished(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
         ui.horizontal(|ui| {
             let name = job.model_path.file_name().map_or_else(|| job.model_path.display().to_string(), |n| n.to_string_lossy().into_owned());
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                if named_icon(ui, i::ICON_DELETE, "Throw this job away").clicked() {
-                    outbox.push(Command::Discard(job.folder.clone()));
-                }
-                let resume = Button::new((icon(i::ICON_PLAY_ARROW), "Resume"));
-                let response = ui.add(resume);
-                response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, "Resume the job"));
-                if response.on_hover_text("Open the model and go on from the last finished tensor").clicked() {
-                    outbox.push(Command::Resume(job.clone()));
+                if job.busy {
+                    ui.label(RichText::new("at work elsewhere").size(SMALL).color(*tokens.warn)).on_hover_text("A process still holds the job's folder");
+                } else {
+                    offer(job, ui, outbox);
                 }
                 ui.label(RichText::new(format!("{} of {} tensors", job.done, job.total)).size(SMALL).color(*tokens.dim));
                 ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
@@ -101,6 +98,18 @@ fn unfinished(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
                 });
             });
         });
+    }
+}
+
+/// Going on with a job, or throwing it away.
+fn offer(job: &Unfinished, ui: &mut Ui, outbox: &mut Outbox) {
+    if named_icon(ui, i::ICON_DELETE, "Throw this job away").clicked() {
+        outbox.push(Command::Discard(job.folder.clone()));
+    }
+    let response = ui.add(Button::new((icon(i::ICON_PLAY_ARROW), "Resume")));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, "Resume the job"));
+    if response.on_hover_text("Open the model and go on from the last finished tensor").clicked() {
+        outbox.push(Command::Resume(job.clone()));
     }
 }
 
