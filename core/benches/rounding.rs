@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --workspace --profile dev --features xtask/train --bench rounding -- MODEL CALIBRATION [every N-th linear]`
 
+#![expect(clippy::print_stdout, reason = "a bench prints its table")]
+
 use halftone_core::calibrate::Calibration;
 use halftone_core::codec::{Codebook, Format};
 use halftone_core::report::Reporter;

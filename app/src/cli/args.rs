@@ -125,7 +125,7 @@ pub struct MeasureArgs {
     /// Activation statistics from `calibrate`, or an imatrix file; without it the table is weight-only
     #[arg(long, value_name = "CALIB")]
     pub calibration: Option<PathBuf>,
-    /// Candidates (default: the 4- to 8-bit ggml types)
+    /// Candidates (default: the 2- to 8-bit ggml types)
     #[arg(long, value_delimiter = ',', value_name = "FORMAT")]
     pub formats: Vec<Format>,
     /// Metrics to fill; predicted-kl also needs --probe-text

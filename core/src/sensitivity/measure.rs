@@ -26,7 +26,7 @@ pub struct MeasureOptions {
 impl Default for MeasureOptions {
     fn default() -> Self {
         use crate::codec::GgmlType as T;
-        let ggml = [T::Q4_0, T::IQ4_NL, T::Q4_1, T::Q4_K, T::Q5_0, T::Q5_1, T::Q5_K, T::Q6_K, T::Q8_0];
+        let ggml = [T::Q2_K, T::Q3_K, T::Q4_0, T::IQ4_NL, T::IQ4_XS, T::Q4_1, T::Q4_K, T::Q5_0, T::Q5_1, T::Q5_K, T::Q6_K, T::Q8_0];
         Self { formats: ggml.map(Format::Ggml).to_vec(), rounding: DEFAULT_ROUNDING.to_owned(), probe: Vec::new() }
     }
 }
