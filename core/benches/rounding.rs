@@ -2,13 +2,16 @@
 //! linears, for each rounder and format; and the time of one whole model.
 //!
 //! `cargo bench --workspace --profile dev --features xtask/train --bench rounding -- MODEL CALIBRATION [every N-th linear]`
+//!
+//! Without a model: seconds of GPTQ INT4-g128 of one linear with H given, factorization included, and its operations (n³/3 for the factor,
+//! m·n² for the feedback, multiply and add counted as two) a second.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 use halftone_core::calibrate::Calibration;
 use halftone_core::codec::{Codebook, Format};
 use halftone_core::report::Reporter;
-use halftone_core::round::{Evidence, Inputs, ROUNDERS};
+use halftone_core::round::{Evidence, Hessian, Inputs, ROUNDERS};
 use halftone_core::source;
 use rayon::prelude::*;
 use std::path::Path;
@@ -20,7 +23,7 @@ const FORMATS: &[&str] =
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let [path, calibration, rest @ ..] = args.as_slice() else {
-        println!("usage: -- MODEL CALIBRATION [every N-th linear]");
+        [(576, 1536), (2048, 2048), (4096, 4096), (5120, 5120)].into_iter().for_each(|(m, n)| one_linear(m, n));
         return;
     };
     let every: usize = rest.first().and_then(|n| n.parse().ok()).unwrap_or(1);
@@ -56,6 +59,32 @@ fn main() {
         print!("{:10}", format.to_string());
         sums.iter().for_each(|(ratio, seconds)| print!("{:>14.4}{:>8.2}", ratio / f64::from(count.max(1)), seconds));
         println!();
+    }
+}
+
+fn one_linear(m: usize, n: usize) {
+    let mut state = 1u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    let weights: Vec<f32> = (0..m * n).map(|_| random() * random() * 0.1).collect();
+    // A diagonal that falls by a factor of ten and neighbours that resemble each other.
+    let gram: Vec<f32> = (0..n * n).map(|i| 0.9f32.powi((i / n).abs_diff(i % n) as i32) / (1.0 + 9.0 * ((i / n) * (i % n)) as f32 / (n * n) as f32)).collect();
+    let format: Format = "INT4-g128".parse().expect("a format");
+    for rounder in ROUNDERS.iter().filter(|r| r.uses_hessian()) {
+        let hessian = Hessian::new(&gram, n, 1).expect("a square matrix");
+        let start = Instant::now();
+        let damping = hessian.factor().expect("positive definite").damping;
+        let factored = start.elapsed().as_secs_f64();
+        rounder.round(&weights, n, format, Evidence { importance: None, hessian: Some(&hessian) }).expect("rounding");
+        let seconds = start.elapsed().as_secs_f64();
+        let operations = 2.0 * (n * n) as f64 * (n as f64 / 6.0 + m as f64 / 2.0);
+        println!(
+            "{m} x {n} {:14} {seconds:7.2} s, of it the factor {factored:.2} s (damping {damping}); {:.0} GFLOP/s",
+            rounder.name(),
+            operations / seconds / 1e9
+        );
     }
 }
 

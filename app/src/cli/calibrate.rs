@@ -85,7 +85,8 @@ fn massive(calibration: &Calibration) -> Vec<(&String, Peak)> {
 /// Options for a model under the memory limit: H = XᵀX is kept for inputs narrow enough that all of them fit.
 pub fn options(session: &Session, source: &Source, tokens: usize) -> CalibrationOptions {
     let config = &source.config;
-    let hidden = (3 * config.block_count + 1) * config.hidden_size.pow(2) * size_of::<f32>();
+    // A block's three inputs of the hidden width, and what attention makes of them for keys and for values.
+    let hidden = (5 * config.block_count + 1) * config.hidden_size.pow(2) * size_of::<f32>();
     let ffn = config.block_count * config.intermediate_size.pow(2) * size_of::<f32>();
     let limit = usize::try_from(session.global.memory).unwrap_or(usize::MAX);
     let gram_columns = match (hidden <= limit, hidden + ffn <= limit) {

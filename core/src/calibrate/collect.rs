@@ -291,6 +291,24 @@ mod tests {
     }
 
     #[test]
+    fn keys_do_not_count_what_all_tokens_share_and_values_do() {
+        let reporter = Reporter::default();
+        let mut collector = Collector::new(100, &reporter);
+        // Two queries: one reads both tokens alike, one only the second.
+        let (input, received, mixed) = ([1.0, 2.0, 0.0, 1.0, 2.0, 4.0], [0.5, 1.5], [1.0, 2.0, 2.0, 1.0, 2.0, 4.0]);
+        collector.attended_input("k", "v", &input, &received, &mixed).unwrap();
+        let (inputs, tensors) = collector.finish();
+        assert!(tensors.is_empty(), "they are no inputs of their own");
+        let values = inputs[&attended_key("v")].gram.as_deref().unwrap();
+        assert_eq!(values, [2.0, 4.0, 6.0, 4.0, 8.0, 12.0, 6.0, 12.0, 20.0], "ZᵀZ of what was mixed");
+        // The first query sees channel 2 spread by ±2 around 2; the second sees no spread. Channels 0 and 1 are the same everywhere.
+        let keys = inputs[&attended_key("k")].gram.as_deref().unwrap();
+        let want = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4.0];
+        assert!(keys.iter().zip(want).all(|(k, w)| (k - w).abs() < 1e-5), "{keys:?}");
+        assert_eq!(inputs[&attended_key("k")].tokens, 2, "queries");
+    }
+
+    #[test]
     fn sums_over_batches_equal_the_loops() {
         let (columns, reporter) = (70, Reporter::default());
         let mut collector = Collector::new(100, &reporter);

@@ -36,6 +36,7 @@ struct Task {
 /// `Mismatch` for a recipe of another model, `Io`, `Cancelled` (finished tensors stay).
 pub fn quantize(source: &Source, calibration: Option<&Calibration>, recipe: &Recipe, options: &QuantizeOptions, cx: &JobContext) -> Result<Artifact> {
     let rounder = check(source, calibration, recipe)?;
+    let rounder = without_evidence(rounder, calibration, cx);
     let tasks = tasks(source, recipe)?;
     tell_differences(calibration, recipe, rounder, &tasks, cx);
     let journal = Journal::begin(&options.folder, recipe, calibration.map(Calibration::hash))?;
@@ -98,6 +99,18 @@ fn check(source: &Source, calibration: Option<&Calibration>, recipe: &Recipe) ->
         }
     }
     rounder(&recipe.rounding).ok_or_else(|| Error::unsupported(format!("rounding {}", recipe.rounding), format!("known are {}", rounder_names())))
+}
+
+/// Nearest rounding where there is no calibration at all for the one that was asked for: told once, not for each tensor.
+fn without_evidence(asked: &'static dyn Rounder, calibration: Option<&Calibration>, cx: &JobContext) -> &'static dyn Rounder {
+    match rounder("nearest").filter(|_| calibration.is_none() && asked.uses_hessian()) {
+        Some(nearest) => {
+            let text = format!("rounded to nearest, because there is no calibration for {}", asked.name());
+            cx.reporter.notice(None, NoticeKind::Other { text });
+            nearest
+        }
+        None => asked,
+    }
 }
 
 /// Tells what is done otherwise than asked, for the job as a whole.

@@ -185,3 +185,37 @@ fn head_of<'a>(values: &'a [f32], width: usize, rows: &Range<usize>, channel: us
     let to = (rows.end - 1) * width + channel + dim;
     MatRef::from_row_major_slice_with_stride(&values[from..to], rows.len(), dim, width)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mixed_is_what_attention_gives_with_the_inputs_as_values() {
+        let (dim, tokens) = (4, 21);
+        let heads = Heads { query: 2, key_value: 2, dim };
+        let values = |salt: usize, width: usize| -> Vec<f32> { (0..tokens * width).map(|i| ((i * 7919 + salt) % 1009) as f32 / 500.0 - 1.0).collect() };
+        let (q, k, x) = (values(1, 2 * dim), values(2, 2 * dim), values(3, dim));
+        let both: Vec<f32> = x.chunks_exact(dim).flat_map(|x| [x, x].concat()).collect();
+        // Two sequences, a window that cuts.
+        let spans = [Span { queries: 0..9, keys: 0..9 }, Span { queries: 9..21, keys: 9..21 }];
+        for (causal, window) in [(true, None), (true, Some(5)), (false, None)] {
+            let scoring = Scoring { scale: 0.5, soft_cap: None, causal, window, bias: None };
+            let want = attention(&q, &k, &both, heads, &spans, &scoring);
+            let got = attended(&q, &k, &x, dim, heads, &spans, &scoring);
+            let mut rows = got.mixed.chunks_exact(dim);
+            for span in &spans {
+                for head in 0..2 {
+                    for query in span.queries.clone().skip(head).step_by(SAMPLED) {
+                        let want = &want[query * 2 * dim + head * dim..][..dim];
+                        let got = rows.next().expect("a row for each sampled query");
+                        assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-5), "query {query} of head {head}: {got:?} instead of {want:?}");
+                    }
+                }
+            }
+            assert_eq!(rows.len(), 0, "no more rows");
+            let total: f32 = got.received.iter().sum();
+            assert!((total - (got.mixed.len() / dim) as f32).abs() < 1e-4, "the weights of each query add up to one");
+        }
+    }
+}
