@@ -29,11 +29,10 @@ impl Rounder for Gptq {
 
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>) -> Result<Rounded> {
         let (Some(hessian), Some(codebook)) = (evidence.hessian, format.codebook()) else {
-            let why = match evidence.hessian {
-                None if format.codebook().is_some() => {
-                    Some(format!("rounded to nearest, because {} needs the matrix of its inputs and there is none", self.name))
-                }
-                _ => None,
+            let why = match format {
+                Format::F32 | Format::F16 | Format::Bf16 => None,
+                _ if format.codebook().is_some() => Some(format!("rounded to nearest, because {} needs the matrix of its inputs and there is none", self.name)),
+                _ => Some(format!("rounded to nearest, because {} knows no way for the codebook vectors of {format}", self.name)),
             };
             return Ok(Rounded { bytes: format.encode(weights, columns, evidence.importance)?, remark: why });
         };
