@@ -6,14 +6,17 @@ use super::session::Session;
 use super::{calibrate as calibrate_command, export as export_command, print};
 use halftone_core::allocate::{PRESETS, Plan, preset_plan};
 use halftone_core::calibrate::{self, Calibration, TextSplit};
+use halftone_core::codec::Format;
 use halftone_core::eval::{CompareOptions, Comparison, Quantized, compare};
 use halftone_core::export::{Exported, write_report, writer};
 use halftone_core::job::{QuantizeOptions, quantize};
 use halftone_core::recipe::Recipe;
+use halftone_core::round::TOOL;
 use halftone_core::sensitivity::{MeasureOptions, Metric, Table, measure, probe_sequences};
 use halftone_core::source::Source;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 #[derive(Serialize)]
@@ -59,6 +62,12 @@ impl<'a> Road<'a> {
         let mut folder = args.output.clone().into_os_string();
         folder.push(".job");
         let folder = PathBuf::from(folder);
+        if folder.is_dir() && !ours(&folder) {
+            anyhow::bail!(
+                "{} is there and has other things in it; intermediate results would lie there. Choose another output or move it away",
+                folder.display()
+            );
+        }
         std::fs::create_dir_all(&folder).map_err(halftone_core::Error::io("create the job folder", &folder))?;
         let mut text = match (args.text.is_empty(), args.model.demo) {
             (false, _) => Some(TextSplit::new(&calibrate::read_texts(&args.text)?)),
@@ -129,7 +138,8 @@ impl<'a> Road<'a> {
             && kept.model == self.source.fingerprint
             && kept.calibration == calibration.map(Calibration::hash)
             && kept.rounding == options.rounding
-            && kept.tool == env!("CARGO_PKG_VERSION")
+            && kept.tool == TOOL
+            && covers(&kept, &options.formats)
             && (kept.best_metric() == Metric::PredictedKl) != options.probe.is_empty()
         {
             return Ok(kept);
@@ -165,6 +175,22 @@ impl<'a> Road<'a> {
         let artifact = self.quantize(calibration, &recipe, "preset")?;
         Ok(self.compare(&artifact)?.map(|comparison| Beside { plan: preset, comparison }))
     }
+}
+
+/// Whether a folder is empty or has what an earlier run left.
+fn ours(folder: &Path) -> bool {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let known = |name: &str| ["calibration", "table", "recipe", "quantized-", "preset-", "."].iter().any(|start| name.starts_with(start));
+    names.into_iter().all(|name| name.to_str().is_some_and(known))
+}
+
+/// Whether the rows have exactly the cells that these candidates make.
+fn covers(table: &Table, formats: &[Format]) -> bool {
+    table.rows.iter().all(|row| {
+        let columns = row.shape.last().copied().unwrap_or(0);
+        let wanted: HashSet<Format> = formats.iter().map(|f| f.for_columns(columns)).collect();
+        row.cells.len() == wanted.len() && row.cells.iter().all(|cell| wanted.contains(&cell.stored_as))
+    })
 }
 
 struct Clock {

@@ -19,7 +19,7 @@ pub fn run(session: &Session, args: &CalibrateArgs) -> anyhow::Result<()> {
     }
     calibration.save(&args.output)?;
     session.pause_progress();
-    let tokens = calibration.inputs.values().map(|i| i.tokens).max().unwrap_or(0);
+    let tokens = calibration.tokens();
     let massive = massive(&calibration);
     let summary = serde_json::json!({
         "calibration": args.output, "hash": calibration.hash(), "tokens": tokens, "coverage": coverage,
@@ -89,6 +89,16 @@ pub fn options(session: &Session, source: &Source, tokens: usize) -> Calibration
     let hidden = (5 * config.block_count + 1) * config.hidden_size.pow(2) * size_of::<f32>();
     let ffn = config.block_count * config.intermediate_size.pow(2) * size_of::<f32>();
     let limit = usize::try_from(session.global.memory).unwrap_or(usize::MAX);
+    if hidden + ffn > limit {
+        let what = if hidden > limit { "no input" } else { "the inputs of ffn_down" };
+        let what = if hidden > limit { format!("{what} gets one") } else { format!("{what} get none") };
+        let text = format!(
+            "the matrices of the inputs, which error feedback rounds with, need {}; under --memory {} {what}, and what has none is rounded to nearest",
+            print::grouped((hidden + ffn) as u64),
+            print::grouped(session.global.memory)
+        );
+        session.cx.reporter.notice(None, halftone_core::report::NoticeKind::Other { text });
+    }
     let gram_columns = match (hidden <= limit, hidden + ffn <= limit) {
         (_, true) => config.hidden_size.max(config.intermediate_size),
         (true, false) => config.hidden_size,

@@ -222,7 +222,7 @@ impl Studio {
     /// What the calibration took says how fast this machine is.
     fn time_calibration(&mut self) {
         let took = self.jobs.list().iter().rev().find(|j| j.label == "Calibrate").and_then(|j| j.elapsed_secs);
-        let tokens = self.session.calibration.as_ref().and_then(|c| c.inputs.values().map(|i| i.tokens).max());
+        let tokens = self.session.calibration.as_ref().map(|c| c.tokens()).filter(|tokens| *tokens > 0);
         if let (Some(secs), Some(tokens)) = (took.filter(|secs| *secs > 0.5), tokens) {
             self.settings.flops_per_sec = Some(self.session.token_work * tokens as f64 / secs);
         }

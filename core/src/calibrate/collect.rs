@@ -152,7 +152,8 @@ impl Taps for Collector<'_> {
         self.gram_columns > 0
     }
 
-    /// An error Δ of the values' matrix moves the output of query q by Δ·Σ_t A_qt·x_t, so H is the Gram matrix of what was mixed. An error of
+    /// Approximations, of heads together and without the sizes of queries and of values:
+    /// an error Δ of the values' matrix moves the output of query q by Δ·Σ_t A_qt·x_t, so H is the Gram matrix of what was mixed. An error of
     /// the keys' matrix moves the scores of q, and the output by their spread under A_q (a score that moves for all tokens alike moves
     /// nothing), so H is Σ_t A_qt·x_t·x_tᵀ minus the same Gram matrix. With the plain XᵀX the first token of a sequence, which is read by
     /// nearly all others, counts as one among hundreds; attn_v rounded with error feedback then does more harm than rounded to nearest.
@@ -175,9 +176,12 @@ impl Taps for Collector<'_> {
     }
 }
 
+/// How such names end.
+pub(super) const ATTENDED: &str = ".attended";
+
 /// Under what name the statistics of a key or value matrix stand that count what attention makes of its input.
 pub(crate) fn attended_key(tensor: &str) -> String {
-    format!("{tensor}.attended")
+    format!("{tensor}{ATTENDED}")
 }
 
 /// Adds factor·XᵀX to a lower triangle.

@@ -18,7 +18,7 @@ use std::io::{BufReader, Read as _, Seek as _, SeekFrom, Write};
 use std::path::Path;
 
 const FORMAT: &str = "calibration";
-const VERSION: &str = "halftone-calibration-1";
+const VERSION: &str = "halftone-calibration-2";
 /// Longest header that is read; a real one is some hundred kB.
 const HEADER_LIMIT: u64 = 1 << 26;
 

@@ -1,6 +1,6 @@
 //! Two calibrations of one model as one: everything in them is a sum or a maximum.
 
-use super::collect::keep_largest;
+use super::collect::{ATTENDED, keep_largest};
 use super::{Calibration, InputStatistics, Peak, text_hash};
 use crate::error::{Error, Result};
 
@@ -27,9 +27,12 @@ impl Calibration {
         for (key, more) in &other.inputs {
             match self.inputs.get_mut(key) {
                 Some(input) => input.add(more, first),
+                None if key.ends_with(ATTENDED) => {}
                 None => drop(self.inputs.insert(key.clone(), more.clone())),
             }
         }
+        // What attention made of one text only is not what it makes of both.
+        self.inputs.retain(|key, _| !key.ends_with(ATTENDED) || other.inputs.contains_key(key));
         for (tensor, input) in &other.tensors {
             self.tensors.entry(tensor.clone()).or_insert_with(|| input.clone());
         }

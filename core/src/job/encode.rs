@@ -46,7 +46,7 @@ impl<'a> Encoder<'a> {
             notices.push(NoticeKind::NoStatistics);
         }
         let hessian = if self.rounder.uses_hessian() { self.inputs.hessian(&entry.name, columns)? } else { None };
-        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref() };
+        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cancel: Some(&self.cx.cancel) };
         let bytes = self.round(&weights, columns, format, evidence, &mut notices)?;
         let mut decoded = vec![0.0; weights.len()];
         format.decode(&bytes, &mut decoded);
@@ -58,7 +58,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
-        if let (Format::Int(int), "nearest") = (format, self.rounder.name()) {
+        if let (Format::Int(int), false) = (format, self.rounder.uses_hessian() && evidence.hessian.is_some()) {
             return self.group_quantize(weights, columns, int, evidence.importance.unwrap_or_default(), notices);
         }
         let rounded = self.rounder.round(weights, columns, format, evidence)?;

@@ -76,7 +76,7 @@ impl Journal {
         let records = folder.join("records");
         std::fs::create_dir_all(&records).map_err(Error::io("create the job folder", folder))?;
         let lock = lock(folder)?;
-        let job = Job { tool: env!("CARGO_PKG_VERSION").to_owned(), recipe_hash: recipe.hash(), calibration, recipe: recipe.clone() };
+        let job = Job { tool: crate::round::TOOL.to_owned(), recipe_hash: recipe.hash(), calibration, recipe: recipe.clone() };
         match Job::load(folder) {
             Ok(there) => same_job(&there, &job, folder)?,
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}

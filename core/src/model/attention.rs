@@ -143,7 +143,7 @@ pub(super) struct Attended {
 /// span must be its keys.
 pub(super) fn attended(q: &[f32], k: &[f32], x: &[f32], width: usize, heads: Heads, spans: &[Span], scoring: &Scoring) -> Attended {
     let Heads { query, key_value, dim } = heads;
-    let tasks: Vec<(usize, &Span)> = spans.iter().flat_map(|span| (0..query).map(move |head| (head, span))).collect();
+    let tasks: Vec<(usize, &Span)> = spans.iter().filter(|span| !span.queries.is_empty()).flat_map(|span| (0..query).map(move |head| (head, span))).collect();
     let parts: Vec<Attended> = tasks
         .par_iter()
         .map(|&(head, span)| {

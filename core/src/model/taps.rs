@@ -21,7 +21,7 @@ pub trait Taps {
         self.linear_input(names, input)
     }
 
-    /// Whether [`Self::attended_input`] is wanted; it costs an eighth of attention over the block's whole width.
+    /// Whether [`Self::attended_input`] is wanted; it costs a product of an eighth of each head's weights with the block's input.
     fn wants_attended(&self) -> bool {
         false
     }

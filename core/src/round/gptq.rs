@@ -1,13 +1,16 @@
 //! Error feedback: GPTQ (Frantar et al. 2022, in the form of LDLQ, QuIP section 4.1), and the same followed by coordinate descent on
 //! tr(ΔHΔᵀ) (QuantEase, Behdin et al. 2023, algorithm 1).
 //!
-//! Works inside every format with one code a weight, ggml's super-blocks included: the scales of a block are chosen by the format's own
+//! Works inside every format that has a [`Format::codebook`], ggml's super-blocks included: the scales of a block are chosen by the format's own
 //! importance-weighted search when the loop reaches the block, so the file is an ordinary one.
+//! Absent: the order by activations (blocks are runs of columns), and zeroing of dead columns (they are rounded to nearest).
 
+use super::hessian::DAMPING;
 use super::sweep::Sweeper;
 use super::{Evidence, Rounded, Rounder};
 use crate::codec::Format;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::job::CancelToken;
 
 /// Error feedback, then this many sweeps of descent.
 #[derive(Debug, Clone, Copy)]
@@ -32,21 +35,29 @@ impl Rounder for Gptq {
             let why = match format {
                 Format::F32 | Format::F16 | Format::Bf16 => None,
                 _ if format.codebook().is_some() => Some(format!("rounded to nearest, because {} needs the matrix of its inputs and there is none", self.name)),
-                _ => Some(format!("rounded to nearest, because {} knows no way for the codebook vectors of {format}", self.name)),
+                _ => Some(format!("rounded to nearest, because {} knows no way for {format}", self.name)),
             };
             return Ok(Rounded { bytes: format.encode(weights, columns, evidence.importance)?, remark: why });
         };
         format.check_shape(weights.len(), columns, evidence.importance)?;
-        let factor = hessian.factor()?;
-        let sweeper = Sweeper { format, codebook, columns, factor, hessian: hessian.values(), descents: self.descents };
-        let remark = (factor.damping > 0.01).then(|| format!("the matrix of its inputs needed {} of its mean diagonal added (0.01 is usual)", factor.damping));
-        Ok(Rounded { bytes: sweeper.run(weights), remark })
+        let cancelled = || evidence.cancel.is_some_and(CancelToken::is_cancelled);
+        let factor = match if cancelled() { Err(Error::Cancelled) } else { hessian.factor() } {
+            Ok(factor) => factor,
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(why) => {
+                let remark = Some(format!("rounded to nearest: {why}"));
+                return Ok(Rounded { bytes: format.encode(weights, columns, evidence.importance)?, remark });
+            }
+        };
+        let sweeper = Sweeper { format, codebook, columns, factor, hessian: hessian.values(), descents: self.descents, cancel: evidence.cancel };
+        let damped = || format!("the matrix of its inputs needed {} of its mean diagonal added ({DAMPING} is usual)", factor.damping);
+        Ok(Rounded { bytes: sweeper.run(weights)?, remark: (factor.damping > DAMPING).then(damped) })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Hessian, ROUNDERS, rounder};
+    use super::super::{Hessian, rounder};
     use super::*;
 
     const COLUMNS: usize = 512;
@@ -90,14 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn each_rounder_beats_the_one_before_in_every_scalar_format() {
+    fn each_rounder_beats_the_one_before_in_every_format_it_knows() {
         let (weights, hessian) = layer();
-        let evidence = Evidence { importance: None, hessian: Some(&hessian) };
+        let evidence = Evidence { importance: None, hessian: Some(&hessian), cancel: None };
         for name in ["Q2_K", "Q3_K", "Q4_0", "Q4_1", "Q4_K", "Q5_0", "Q5_1", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL", "IQ4_XS", "INT2-g64", "INT3-g128-asym"] {
             let format: Format = name.parse().unwrap();
-            let errors: Vec<f64> =
-                ROUNDERS.iter().map(|r| objective(&weights, &r.round(&weights, COLUMNS, format, evidence).unwrap().bytes, format, &hessian)).collect();
-            let [nearest, gptq, descended] = errors.try_into().unwrap();
+            let error = |name| objective(&weights, &rounder(name).unwrap().round(&weights, COLUMNS, format, evidence).unwrap().bytes, format, &hessian);
+            let [nearest, gptq, descended] = ["nearest", "gptq", "gptq+descent"].map(error);
             assert!(gptq < 0.7 * nearest, "{name}: error feedback {gptq} against nearest {nearest}");
             assert!(descended < gptq, "{name}: descent {descended} against error feedback {gptq}");
         }
@@ -105,10 +115,12 @@ mod tests {
 
     #[test]
     fn bytes_do_not_depend_on_the_number_of_threads_or_on_the_rows_beside() {
-        let (weights, hessian) = layer();
-        let evidence = Evidence { importance: None, hessian: Some(&hessian) };
+        let (weights, _) = layer();
         let format: Format = "Q4_K".parse().unwrap();
         let round = |weights: &[f32], threads| {
+            // A new matrix each time: its factor is part of what must not differ.
+            let (_, hessian) = layer();
+            let evidence = Evidence { importance: None, hessian: Some(&hessian), cancel: None };
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| rounder("gptq+descent").unwrap().round(weights, COLUMNS, format, evidence).unwrap().bytes)
         };
@@ -119,6 +131,16 @@ mod tests {
     }
 
     #[test]
+    fn a_rounding_can_be_cancelled() {
+        let (weights, hessian) = layer();
+        let cancel = CancelToken::default();
+        cancel.cancel();
+        let evidence = Evidence { importance: None, hessian: Some(&hessian), cancel: Some(&cancel) };
+        let rounded = rounder("gptq").unwrap().round(&weights, COLUMNS, "Q4_0".parse().unwrap(), evidence);
+        assert!(matches!(rounded, Err(Error::Cancelled)));
+    }
+
+    #[test]
     fn without_a_matrix_of_inputs_rounding_is_to_nearest_and_says_so() {
         let (weights, hessian) = layer();
         let format: Format = "Q4_0".parse().unwrap();
@@ -126,7 +148,7 @@ mod tests {
         let rounded = rounder("gptq").unwrap().round(&weights, COLUMNS, format, Evidence::default()).unwrap();
         assert_eq!(rounded.bytes, nearest, "nearest");
         assert!(rounded.remark.is_some(), "and it is told");
-        let evidence = Evidence { importance: None, hessian: Some(&hessian) };
+        let evidence = Evidence { importance: None, hessian: Some(&hessian), cancel: None };
         assert_ne!(rounder("gptq").unwrap().round(&weights, COLUMNS, format, evidence).unwrap().bytes, nearest, "with it, it is not");
     }
 
@@ -136,7 +158,8 @@ mod tests {
         (weights[5], weights[COLUMNS]) = (f32::NAN, f32::INFINITY);
         let dead = Hessian::new(&vec![0.0; COLUMNS * COLUMNS], COLUMNS, 1).unwrap();
         let format: Format = "Q5_K".parse().unwrap();
-        let rounded = rounder("gptq+descent").unwrap().round(&weights, COLUMNS, format, Evidence { importance: None, hessian: Some(&dead) }).unwrap();
+        let rounded =
+            rounder("gptq+descent").unwrap().round(&weights, COLUMNS, format, Evidence { importance: None, hessian: Some(&dead), cancel: None }).unwrap();
         let mut decoded = vec![0.0; weights.len()];
         format.decode(&rounded.bytes, &mut decoded);
         assert!(decoded.iter().all(|v| v.is_finite()), "finite");

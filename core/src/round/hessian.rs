@@ -7,7 +7,7 @@ use faer::{Auto, Mat, Par, Spec};
 use std::sync::OnceLock;
 
 /// Share of the mean diagonal that is added to the diagonal before factoring (GPTQ, section 3.3, "dampening").
-const DAMPING: f64 = 0.01;
+pub(super) const DAMPING: f64 = 0.01;
 /// The largest share that is tried where smaller ones leave H indefinite.
 const LARGEST_DAMPING: f64 = 10.0;
 
@@ -30,6 +30,8 @@ pub struct Factor {
     pub conditional: Vec<f32>,
     /// λ as a share of the mean diagonal.
     pub damping: f64,
+    /// λ.
+    pub ridge: f32,
 }
 
 impl Hessian {
@@ -43,11 +45,6 @@ impl Hessian {
         }
         let scale = 1.0 / tokens.max(1) as f32;
         Ok(Self { columns, values: gram.iter().map(|h| h * scale).collect(), factor: OnceLock::new() })
-    }
-
-    /// Width of the input.
-    pub fn columns(&self) -> usize {
-        self.columns
     }
 
     /// The matrix, row by row.
@@ -70,8 +67,9 @@ impl Hessian {
         }
         let mut damping = DAMPING;
         while damping <= LARGEST_DAMPING {
-            if let Some((upper, conditional)) = self.factored(damping) {
-                return Ok(self.factor.get_or_init(|| Factor { upper, conditional, damping }));
+            let ridge = self.ridge(damping);
+            if let Some((upper, conditional)) = self.factored(ridge) {
+                return Ok(self.factor.get_or_init(|| Factor { upper, conditional, damping, ridge }));
             }
             damping *= 10.0;
         }
@@ -81,12 +79,15 @@ impl Hessian {
         )))
     }
 
+    /// λ of a share of the mean diagonal. For an input that is always zero every rounding is as good, and λ is 1.
+    fn ridge(&self, damping: f64) -> f32 {
+        let mean = (0..self.columns).map(|j| f64::from(self.diagonal(j))).sum::<f64>() / self.columns as f64;
+        if mean > 0.0 { (damping * mean) as f32 } else { 1.0 }
+    }
+
     /// H + λI = V·Vᵀ with V upper triangular is the Cholesky factorization of the matrix with rows and columns in reverse; M = V·diag(V)⁻¹.
-    fn factored(&self, damping: f64) -> Option<(Vec<f32>, Vec<f32>)> {
+    fn factored(&self, ridge: f32) -> Option<(Vec<f32>, Vec<f32>)> {
         let n = self.columns;
-        let mean = (0..n).map(|j| f64::from(self.diagonal(j))).sum::<f64>() / n as f64;
-        // An input that is always zero: every rounding is as good.
-        let ridge = if mean > 0.0 { (damping * mean) as f32 } else { 1.0 };
         let mut reversed = Mat::from_fn(n, n, |i, j| self.values[(n - 1 - j) * n + n - 1 - i] + if i == j { ridge } else { 0.0 });
         let parameters = Spec::<LltParams, f32>::new(Auto::<f32>::auto());
         let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f32>(n, Par::rayon(0), parameters));

@@ -8,6 +8,7 @@ mod sweep;
 
 use crate::codec::Format;
 use crate::error::Result;
+use crate::job::CancelToken;
 
 pub use hessian::{Factor, Hessian};
 pub use inputs::Inputs;
@@ -15,10 +16,12 @@ pub use inputs::Inputs;
 /// What a rounder may use beside the weights.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Evidence<'a> {
-    /// Per-column importance, diag(H); `columns` values.
+    /// Per-column importance, mean x²; `columns` values.
     pub importance: Option<&'a [f32]>,
     /// H of the inputs.
     pub hessian: Option<&'a Hessian>,
+    /// Stops a long rounding between its pieces.
+    pub cancel: Option<&'a CancelToken>,
 }
 
 /// What came out.
@@ -43,9 +46,12 @@ pub trait Rounder: Send + Sync {
     /// Encodes `weights` (rows of `columns`) as `format`.
     ///
     /// # Errors
-    /// What the codec says of shapes; what the algorithm says of its evidence.
+    /// What the codec says of shapes; `Cancelled`.
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>) -> Result<Rounded>;
 }
+
+/// The program and its numerics: what was kept by another is made again. The number rises whenever the same inputs give other bytes or errors.
+pub const TOOL: &str = concat!(env!("CARGO_PKG_VERSION"), "+numerics.2");
 
 /// The rounder used where nobody chose: error feedback where the matrix of the inputs is known, nearest elsewhere.
 pub const DEFAULT_ROUNDING: &str = "gptq+descent";

@@ -3,13 +3,16 @@
 //! With Δ = Ŵ − W and a matrix A, column j is rounded to the level nearest to w_j − Σ_{k≠j} Δ_k·A_kj. Two matrices, two methods:
 //! - A = the unit upper triangular factor of H ([`super::Hessian::factor`]): GPTQ / LDLQ. Columns behind j do not count; the scales of a block
 //!   are chosen by the format's own weighted search when the loop enters it, on what the weights have become by then, and stay.
-//! - A = H·diag(H)⁻¹ without its diagonal: cyclic coordinate descent on tr(ΔHΔᵀ) (QuantEase), each step to the exact minimum of its column.
+//! - A = (H + λI)·diag(H + λI)⁻¹ without its diagonal: cyclic coordinate descent on tr(Δ(H + λI)Δᵀ) (QuantEase), each step to the minimum of
+//!   its column.
 //!
 //! Rows do not depend on each other. A task takes [`ROWS`] of them, column-major, so that the vector lanes are rows; a panel of columns first
 //! gets the sum over all columns outside it as one matrix product, then updates itself column by column.
 
 use super::Factor;
 use crate::codec::{Codebook, Format};
+use crate::error::{Error, Result};
+use crate::job::CancelToken;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use pulp::NullaryFnOnce;
@@ -28,10 +31,11 @@ pub(super) struct Sweeper<'a> {
     pub codebook: Codebook,
     pub columns: usize,
     pub factor: &'a Factor,
-    /// H, for descent and to see what it gains.
+    /// H, for descent.
     pub hessian: &'a [f32],
     /// Sweeps of coordinate descent after the feedback.
     pub descents: usize,
+    pub cancel: Option<&'a CancelToken>,
 }
 
 /// [`ROWS`] rows, each array column by column.
@@ -45,25 +49,33 @@ struct Task {
 
 impl Sweeper<'_> {
     /// Rounds all rows; the bytes do not depend on the number of threads.
-    pub(super) fn run(&self, weights: &[f32]) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// `Cancelled`, between tasks.
+    pub(super) fn run(&self, weights: &[f32]) -> Result<Vec<u8>> {
         let row_bytes = self.format.tensor_bytes(1, self.columns) as usize;
         let mut bytes = vec![0u8; weights.len() / self.columns * row_bytes];
         let descent = if self.descents > 0 { self.descent_matrix() } else { Vec::new() };
-        weights.par_chunks(ROWS * self.columns).zip(bytes.par_chunks_mut(ROWS * row_bytes)).for_each(|(weights, bytes)| {
+        weights.par_chunks(ROWS * self.columns).zip(bytes.par_chunks_mut(ROWS * row_bytes)).try_for_each(|(weights, bytes)| {
+            if self.cancel.is_some_and(CancelToken::is_cancelled) {
+                return Err(Error::Cancelled);
+            }
             let mut task = Task::new(weights, self.columns);
             self.sweep(&mut task, &self.factor.upper, Some(bytes));
             for _ in 0..self.descents {
                 self.sweep(&mut task, &descent, None);
             }
             self.write(&task, bytes);
-        });
-        bytes
+            Ok(())
+        })?;
+        Ok(bytes)
     }
 
-    /// A_kj = H_kj / H_jj, 0 on the diagonal and in columns of inputs that are always zero.
+    /// A_kj = H_kj / (H_jj + λ), 0 on the diagonal: descent on tr(Δ(H + λI)Δᵀ) with the factor's λ, because H itself may have columns of
+    /// next to nothing, or of less than nothing where it is a difference.
     fn descent_matrix(&self) -> Vec<f32> {
         let n = self.columns;
-        let inverse: Vec<f32> = (0..n).map(|j| self.hessian[j * n + j]).map(|h| if h > 0.0 { 1.0 / h } else { 0.0 }).collect();
+        let inverse: Vec<f32> = (0..n).map(|j| self.hessian[j * n + j]).map(|h| 1.0 / (h.max(0.0) + self.factor.ridge)).collect();
         let mut matrix: Vec<f32> = self.hessian.par_chunks(n).flat_map_iter(|row| row.iter().zip(&inverse).map(|(h, i)| h * i)).collect();
         for j in 0..n {
             matrix[j * n + j] = 0.0;

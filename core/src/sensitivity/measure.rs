@@ -9,7 +9,7 @@ use crate::calibrate::Calibration;
 use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::job::{JobContext, Stage};
-use crate::round::{DEFAULT_ROUNDING, Rounder, rounder, rounder_names};
+use crate::round::{DEFAULT_ROUNDING, Rounder, TOOL, rounder, rounder_names};
 use crate::source::Source;
 
 /// What to measure.
@@ -51,7 +51,7 @@ pub fn measure(source: &Source, calibration: Option<&Calibration>, options: &Mea
         model: source.fingerprint.clone(),
         model_path: std::path::absolute(&source.path).unwrap_or_else(|_| source.path.clone()),
         calibration: calibration.map(Calibration::hash),
-        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        tool: TOOL.to_owned(),
         rounding: options.rounding.clone(),
         fixed_bytes: crate::export::gguf::fixed_bytes(source),
         rows,

@@ -83,7 +83,7 @@ fn measured(table: &halftone_core::sensitivity::Table, model: &ViewModel<'_>, ui
     line(ui, "Tensors", &figures::Figure { value: table.rows.len().to_string(), unit: "" });
     line(ui, "Cells", &figures::Figure { value: table.rows.iter().map(|r| r.cells.len()).sum::<usize>().to_string(), unit: "" });
     if let Some(calibration) = &model.session.calibration {
-        let tokens = calibration.inputs.values().map(|i| i.tokens).max().unwrap_or(0);
+        let tokens = calibration.tokens();
         line(ui, "Tokens run", &figures::count(tokens));
     }
     text_line(ui, "Best metric", table.best_metric().label());
