@@ -2,7 +2,7 @@
 //!
 //! The mixes follow the rules of llama.cpp's quantizer for dense and expert models of the llama kind; which tensor gets how many
 //! bits depends on its role, its block and the number of blocks. The test below holds them to the types that the real tool prints.
-//! Absent on purpose: rules for single architectures (Falcon, GLM), and mixes below 4 bits, whose formats have no encoder here.
+//! Absent on purpose: rules for single architectures (Falcon, GLM), and the mixes below 4 bits; their base types stand here as uniform.
 
 use super::{Plan, Problem};
 use crate::codec::{Format, GgmlType as T};
@@ -40,6 +40,8 @@ const fn mix(name: &'static str, base: T, kind: Kind) -> Preset {
 
 /// The presets that are drawn beside every plan.
 pub const PRESETS: &[Preset] = &[
+    uniform("uniform Q2_K", T::Q2_K),
+    uniform("uniform Q3_K", T::Q3_K),
     uniform("uniform Q4_0", T::Q4_0),
     uniform("uniform IQ4_NL", T::IQ4_NL),
     uniform("uniform Q4_1", T::Q4_1),
