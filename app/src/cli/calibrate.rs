@@ -85,25 +85,10 @@ fn massive(calibration: &Calibration) -> Vec<(&String, Peak)> {
 /// Options for a model under the memory limit: H = XᵀX is kept for inputs narrow enough that all of them fit.
 pub fn options(session: &Session, source: &Source, tokens: usize) -> CalibrationOptions {
     let config = &source.config;
-    // A block's three inputs of the hidden width, and what attention makes of them for keys and for values.
-    let hidden = (5 * config.block_count + 1) * config.hidden_size.pow(2) * size_of::<f32>();
-    let ffn = config.block_count * config.intermediate_size.pow(2) * size_of::<f32>();
-    let limit = usize::try_from(session.global.memory).unwrap_or(usize::MAX);
-    if hidden + ffn > limit {
-        let what = if hidden > limit { "no input" } else { "the inputs of ffn_down" };
-        let what = if hidden > limit { format!("{what} gets one") } else { format!("{what} get none") };
-        let text = format!(
-            "the matrices of the inputs, which error feedback rounds with, need {}; under --memory {} {what}, and what has none is rounded to nearest",
-            print::grouped((hidden + ffn) as u64),
-            print::grouped(session.global.memory)
-        );
+    let (gram_columns, left_out) = calibrate::gram_columns(config, session.global.memory);
+    if let Some(text) = left_out {
         session.cx.reporter.notice(None, halftone_core::report::NoticeKind::Other { text });
     }
-    let gram_columns = match (hidden <= limit, hidden + ffn <= limit) {
-        (_, true) => config.hidden_size.max(config.intermediate_size),
-        (true, false) => config.hidden_size,
-        (false, false) => 0,
-    };
     let sequence_length = match config.context_length {
         0 => CalibrationOptions::default().sequence_length,
         trained => trained.min(CalibrationOptions::default().sequence_length),

@@ -8,8 +8,9 @@ use super::jobs::News;
 use super::messages::Level;
 use super::session::{Measured, Session};
 use super::{figures, map_metric::MapMetric};
-use halftone_core::calibrate::TextSplit;
+use halftone_core::calibrate::{CalibrationOptions, DEFAULT_MEMORY, TextSplit, gram_columns};
 use halftone_core::compute::DeviceChoice;
+use halftone_core::error::UserMessage;
 use halftone_core::job::{JobKind, Product};
 use halftone_core::sensitivity::MeasureOptions;
 use halftone_core::source::Source;
@@ -131,7 +132,7 @@ impl Studio {
                 None
             }
             Reply::Text(TextUse::Calibrate, Ok(text)) => {
-                self.start_calibration(text);
+                self.start_calibration(text, now);
                 None
             }
             Reply::Text(TextUse::Compare, Ok(text)) => {
@@ -211,10 +212,14 @@ impl Studio {
         self.jobs.start(JobKind::Measure { source, calibration: self.session.calibration.clone(), options }, self.settings.device.clone());
     }
 
-    fn start_calibration(&mut self, text: Arc<TextSplit>) {
+    fn start_calibration(&mut self, text: Arc<TextSplit>, now: f64) {
         let Some(source) = self.session.source.clone() else { return };
         self.session.text = Some(text.clone());
-        let options = self.settings.calibration.clone();
+        let (gram_columns, left_out) = gram_columns(&source.config, DEFAULT_MEMORY);
+        if let Some(summary) = left_out {
+            self.messages.tell(Level::Warning, "Calibrate", UserMessage { summary, details: String::new(), hint: String::new() }, now);
+        }
+        let options = CalibrationOptions { gram_columns, ..self.settings.calibration.clone() };
         let text = text.calibration.clone();
         self.jobs.start(JobKind::Calibrate { source, text, options }, self.settings.device.clone());
     }

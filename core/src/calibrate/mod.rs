@@ -8,6 +8,7 @@ mod collect;
 mod coverage;
 mod file;
 mod imatrix;
+mod memory;
 mod merge;
 mod mix;
 mod split;
@@ -17,6 +18,7 @@ pub use calibration::{Calibration, CalibrationOptions, InputStatistics, PEAKS, P
 pub(crate) use collect::attended_key;
 pub use coverage::Coverage;
 pub use imatrix::{read_imatrix, write_imatrix};
+pub use memory::{DEFAULT_MEMORY, gram_columns};
 pub use mix::mixed_sequences;
 pub use split::{
     Calibration as ForCalibration, CalibrationText, HoldOut as ForHoldOut, HoldOutText, Search as ForSearch, SearchText, TextFor, TextSplit, text_hash,

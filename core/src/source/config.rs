@@ -89,7 +89,7 @@ pub struct ModelConfig {
 
 impl ModelConfig {
     /// A configuration that says nothing yet.
-    pub(super) fn unknown() -> Self {
+    pub(crate) fn unknown() -> Self {
         Self {
             architecture: String::new(),
             name: None,
