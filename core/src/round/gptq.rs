@@ -7,7 +7,6 @@
 //! Columns go in their order (`act_order` has the other). Dead columns, whose inputs are always 0, are rounded to nearest: they neither give nor get.
 
 use super::hessian::DAMPING;
-use super::octets::OctetSweeper;
 use super::sweep::Sweeper;
 use super::{Evidence, Hessian, Rounded, Rounder, without_matrix};
 use crate::codec::{Codebook, Format};
@@ -38,10 +37,8 @@ impl Rounder for Gptq {
         feedback(self.name, weights, columns, format, evidence, |codebook, hessian| {
             let (factor, hessian) = (hessian.factor()?, hessian.values());
             let (descents, persistence, cancel) = (self.descents, self.persistence, evidence.cancel);
-            let bytes = match codebook {
-                Codebook::Octets => OctetSweeper { format, columns, factor, hessian, descents, persistence, cancel }.run(weights)?,
-                _ => Sweeper { format, codebook, columns, factor, hessian, descents, persistence, cancel }.run(weights)?,
-            };
+            let sweeper = Sweeper { format, codebook, columns, factor, hessian, descents, persistence, cancel };
+            let bytes = if codebook == Codebook::Octets { sweeper.run_octets(weights)? } else { sweeper.run(weights)? };
             Ok((bytes, None))
         })
     }

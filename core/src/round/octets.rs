@@ -5,9 +5,8 @@
 //! weighted with the diagonal of M_gg·D_g·M_ggᵀ: the codes of a grid have no order in which the rest of that matrix could be followed.
 //! Descent aims at the minimum of each octet, given all others, and takes a code only when the objective falls.
 
-use super::Factor;
-use super::sweep::ROWS;
-use crate::codec::{Format, Heads, Octet};
+use super::sweep::{ROWS, Sweeper};
+use crate::codec::{Heads, Octet};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use faer::linalg::matmul::matmul;
@@ -19,20 +18,6 @@ const WIDTH: usize = 8;
 type Lane = [f32; ROWS];
 type Found = [(Option<Octet>, [f32; WIDTH]); ROWS];
 
-/// What the rows of a tensor are rounded with.
-pub(super) struct OctetSweeper<'a> {
-    pub format: Format,
-    pub columns: usize,
-    pub factor: &'a Factor,
-    /// H, for descent.
-    pub hessian: &'a [f32],
-    /// Sweeps of descent after the feedback.
-    pub descents: usize,
-    /// What is left of a correction a block later.
-    pub persistence: f32,
-    pub cancel: Option<&'a CancelToken>,
-}
-
 /// [`ROWS`] rows, column by column.
 struct Task<'a> {
     weights: Vec<Lane>,
@@ -43,12 +28,12 @@ struct Task<'a> {
 /// A symmetric or triangular matrix of eight columns.
 type Square = [[f32; WIDTH]; WIDTH];
 
-impl OctetSweeper<'_> {
-    /// Rounds all rows; the bytes do not depend on the number of threads.
+impl Sweeper<'_> {
+    /// As [`Sweeper::run`], for [`crate::codec::Codebook::Octets`].
     ///
     /// # Errors
     /// `Cancelled`, between tasks.
-    pub(super) fn run(&self, weights: &[f32]) -> Result<Vec<u8>> {
+    pub(super) fn run_octets(&self, weights: &[f32]) -> Result<Vec<u8>> {
         let row_bytes = self.row_bytes();
         let mut bytes = vec![0u8; weights.len() / self.columns * row_bytes];
         let damped = if self.descents > 0 { self.damped() } else { Vec::new() };
@@ -86,7 +71,7 @@ impl OctetSweeper<'_> {
             faded.extend_from_slice(&task.delta[faded.len()..start]);
             faded.iter_mut().flatten().for_each(|d| *d *= self.persistence);
             products(m, n, start, &faded, &mut corrections);
-            self.choose_scales(task, start, &corrections);
+            self.encode_block(task, start, &corrections);
             for at in (0..block).step_by(WIDTH) {
                 let from = start + at;
                 let triangle: Square = std::array::from_fn(|i| std::array::from_fn(|j| m[(from + i) * n + from + j]));
@@ -153,7 +138,7 @@ impl OctetSweeper<'_> {
     }
 
     /// Encodes a block of every row as it has become; its codes are then found again one by one.
-    fn choose_scales(&self, task: &mut Task<'_>, start: usize, corrections: &[Lane]) {
+    fn encode_block(&self, task: &mut Task<'_>, start: usize, corrections: &[Lane]) {
         let (block, row_bytes) = (self.format.block_columns(), self.row_bytes());
         let at = start / block * self.format.block_bytes();
         let mut values = vec![0.0f32; block];
