@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use bytemuck::{bytes_of, cast_slice};
 use halftone_shaders::Kernel;
-use halftone_shaders::params::{GroupQuantizeParams, LayerErrorParams, StatisticsParams};
 use halftone_shaders::twin::group_quantize::Scheme;
 use halftone_shaders::twin::statistics::{BINS, edges};
+use halftone_shaders::twin::{group_quantize, layer_error, statistics};
 use std::time::Instant;
 
 /// Workgroups along one axis that every device allows.
@@ -36,7 +36,7 @@ pub(super) fn group_quantize(
     while first < total {
         let groups = tile(&gpu.paces.group_quantize, scheme.group, gpu.values_per_binding() / scheme.group).min(total - first);
         let range = first * scheme.group..(first + groups) * scheme.group;
-        let params = GroupQuantizeParams {
+        let params = group_quantize::Params {
             group: scheme.group as u32,
             groups: groups as u32,
             groups_per_row: (columns / scheme.group) as u32,
@@ -77,7 +77,7 @@ pub(super) fn statistics(gpu: &Gpu, values: &[f32], absmax: f32, histogram: &mut
         let runs = tile(&gpu.paces.statistics, STATISTICS_RUN, (gpu.values_per_binding() / STATISTICS_RUN).min(MAX_WORKGROUPS));
         let (values, tail) = rest.split_at((runs * STATISTICS_RUN).min(rest.len()));
         let runs = values.len().div_ceil(STATISTICS_RUN);
-        let params = StatisticsParams { count: values.len() as u32, per_workgroup: STATISTICS_RUN as u32, scale, padding: 0 };
+        let params = statistics::Params { count: values.len() as u32, per_workgroup: STATISTICS_RUN as u32, scale, padding: 0 };
         let operands = [Operand::Input(cast_slice(values)), Operand::Input(cast_slice(&edges)), Operand::Output((BINS + 2) * 4), Operand::Output(runs * 16)];
         let outputs = gpu.submit(Kernel::Statistics, bytes_of(&params), &operands, [runs, 1], (&gpu.paces.statistics, values.len()), cancel)?;
         let [counts, partials] = gpu.outputs(outputs)?;
@@ -116,7 +116,7 @@ pub(super) fn layer_error(gpu: &Gpu, difference: &[f32], columns: usize, hessian
         while first < rows {
             let most = (gpu.paces.layer_error.next() as usize / columns / hessian_rows).max(LAYER_ERROR_SIDE);
             let count = tile_rows(most, most_rows).min(rows - first);
-            let params = LayerErrorParams {
+            let params = layer_error::Params {
                 rows: count as u32,
                 columns: columns as u32,
                 first_hessian_row: first_hessian_row as u32,
