@@ -24,9 +24,9 @@ pub struct Binding {
 }
 
 /// A line of the table: what it is for; its variant; the stem of its WGSL file and of its twin; threads of a workgroup; its buffers after
-/// the uniform `params`, whose struct is the twin's `Params`.
+/// the uniform `params`, whose struct is the twin's `Params`; and the file in `wgsl/parts` that kernels of a kind share.
 macro_rules! kernels {
-    ($($doc:literal $variant:ident $stem:ident [$x:literal, $y:literal] { $($kind:ident $binding:ident),+ };)+) => {
+    ($($doc:literal $variant:ident $stem:ident [$x:literal, $y:literal] { $($kind:ident $binding:ident),+ } $(+ $part:literal)?;)+) => {
         /// A compute kernel. Its entry point is `main`, its bindings are numbered from 0 in group 0, the uniform first.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kernel {
@@ -44,7 +44,12 @@ macro_rules! kernels {
 
             /// Its source.
             pub const fn wgsl(self) -> &'static str {
-                match self { $(Self::$variant => include_str!(concat!("../wgsl/", stringify!($stem), ".wgsl"))),+ }
+                match self {
+                    $(Self::$variant => concat!(
+                        include_str!(concat!("../wgsl/", stringify!($stem), ".wgsl")),
+                        $(include_str!(concat!("../wgsl/parts/", $part, ".wgsl")))?
+                    )),+
+                }
             }
 
             /// Threads of a workgroup in x, y, z.
@@ -75,4 +80,26 @@ kernels! {
     Statistics statistics [256, 1] { Read values, Read edges, Write counts, Write partials };
     "Rows of tr(ΔHΔᵀ)."
     LayerError layer_error [8, 8] { Read difference, Read hessian, Write partials };
+    "A linear."
+    Matmul matmul [16, 16] { Read x, Read weights, Read bias, Write y } + "product";
+    "A linear whose weight is as it is stored."
+    MatmulQuantized matmul_quantized [16, 16] { Read x, Read weights, Read bias, Write y } + "product";
+    "The lower triangle of XᵀX."
+    Gram gram [16, 16] { Read x, Write sums };
+    "RMSNorm and LayerNorm."
+    Norm norm [64, 1] { Read x, Read gamma, Read beta, Write y };
+    "Rotary positions."
+    Rope rope [256, 1] { Read angles, Read positions, Write x };
+    "Attention with a running softmax."
+    Attention attention [256, 1] { Read q, Read k, Read v, Read tiles, Write y };
+    "Curves of feed-forwards, gated or not, and soft caps."
+    Gate gate [256, 1] { Read up, Write x };
+    "Rows added to rows."
+    Add add [256, 1] { Read y, Read list, Write x };
+    "Rows of a table."
+    Embedding embedding [256, 1] { Read table, Read numbers, Write y };
+    "Inputs as a runtime rounds them."
+    RoundInputs round_inputs [256, 1] { Read x, Write y };
+    "Divergence and most likely tokens of two matrices of logits."
+    LogitsCompare logits_compare [256, 1] { Read before, Read after, Read targets, Write results };
 }

@@ -1,5 +1,16 @@
 //! What each kernel computes, over plain slices: the one definition of each algorithm. No threads and no SIMD here; callers split rows.
 
+pub mod add;
+pub mod attention;
+pub mod embedding;
+pub mod gate;
+pub mod gram;
 pub mod group_quantize;
 pub mod layer_error;
+pub mod logits_compare;
+pub mod matmul;
+pub mod matmul_quantized;
+pub mod norm;
+pub mod rope;
+pub mod round_inputs;
 pub mod statistics;
