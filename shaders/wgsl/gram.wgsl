@@ -5,7 +5,11 @@ struct Params {
     tokens: u32,
     columns: u32,
     first_row: u32,
+    row: u32,
     rows: u32,
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -58,7 +62,7 @@ fn put_row(row: u32, column: u32, low: vec4<f32>, high: vec4<f32>) {
 @compute @workgroup_size(16, 16)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let first_column = workgroup.x * SIDE;
-    let first_row = workgroup.y * SIDE;
+    let first_row = params.row + workgroup.y * SIDE;
     if first_column > params.first_row + first_row + SIDE - 1u {
         return;
     }

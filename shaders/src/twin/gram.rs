@@ -15,10 +15,18 @@ pub struct Params {
     pub columns: u32,
     /// The row of the matrix with which the buffer begins.
     pub first_row: u32,
-    /// Rows of it in the buffer.
+    /// The buffer's row with which this dispatch begins.
+    pub row: u32,
+    /// The buffer's row before which it ends.
     pub rows: u32,
+    /// Not used.
+    pub pad0: u32,
+    /// Not used.
+    pub pad1: u32,
+    /// Not used.
+    pub pad2: u32,
 }
-layout!(Params { tokens, columns, first_row, rows });
+layout!(Params { tokens, columns, first_row, row, rows, pad0, pad1, pad2 });
 
 /// Largest difference between devices, relative to the sum of the absolute products and what was there.
 pub const TOLERANCE: f64 = 4e-6;

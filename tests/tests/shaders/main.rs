@@ -1,9 +1,16 @@
 //! Kernels against their twins, the kernel table against the folder, the uniform structs against naga, and what happens when a device
 //! fails. Needs an adapter; Mesa's lavapipe will do.
 
+#![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+
+mod attention;
 mod faults;
+mod gram;
 mod group_quantize;
 mod layer_error;
+mod logits_compare;
+mod product;
+mod rows;
 mod statistics;
 mod table;
 
@@ -11,22 +18,22 @@ use halftone_core::compute::gpu::Gpu;
 use halftone_core::compute::{Backend, Cpu, DeviceChoice};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// The adapter of the tests, opened once. None is a failure: a test that did not run has not passed.
-fn gpu() -> &'static Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
+fn gpu() -> &'static Arc<Gpu> {
+    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
     GPU.get_or_init(|| {
-        Gpu::open(&DeviceChoice::Gpu).unwrap_or_else(|error| {
+        Arc::new(Gpu::open(&DeviceChoice::Gpu).unwrap_or_else(|error| {
             panic!("these tests need a GPU adapter, and a software one will do: apt-get install mesa-vulkan-drivers libvulkan1 ({error})")
-        })
+        }))
     })
 }
 
 /// Every device that must agree with the twins.
 fn devices() -> [&'static dyn Backend; 2] {
     static CPU: OnceLock<Cpu> = OnceLock::new();
-    [CPU.get_or_init(Cpu::default), gpu()]
+    [CPU.get_or_init(Cpu::default), &**gpu()]
 }
 
 /// Nearly normal values (sums of twelve uniforms) with an outlier in 97.

@@ -3,6 +3,7 @@
 
 mod adapter;
 pub(crate) mod engine;
+pub mod forward;
 mod group_quantize;
 mod layer_error;
 mod meter;
