@@ -1,6 +1,7 @@
 //! Devices. Kernels are data: a [`KernelCall`] names a kernel, its parameters and its buffers; a [`Backend`] runs it. The CPU
 //! backend calls the twins of `halftone-shaders`; the GPU backend owns a wgpu device of its own, never the window's.
 
+mod accelerator;
 mod cpu;
 pub mod gpu;
 mod operands;
@@ -10,6 +11,8 @@ use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+pub use accelerator::Accelerator;
+pub(crate) use accelerator::Opened;
 pub use cpu::Cpu;
 pub use threads::set_threads;
 

@@ -2,7 +2,7 @@
 
 use super::{JobEvent, Progress, Stage, TensorDone};
 use crate::calibrate::DEFAULT_MEMORY;
-use crate::compute::DeviceChoice;
+use crate::compute::{Accelerator, DeviceChoice, Opened};
 use crate::error::{Error, Result};
 use crate::report::Reporter;
 use std::path::PathBuf;
@@ -65,6 +65,8 @@ pub struct JobContext {
     pub device: DeviceChoice,
     /// Memory, and the folder for what is more.
     pub scratch: Scratch,
+    /// The device of forward passes, once one was needed.
+    pub(crate) opened: Opened,
     /// Who listens to the events.
     pub sink: Arc<dyn Fn(JobEvent) + Send + Sync>,
 }
@@ -78,12 +80,17 @@ impl std::fmt::Debug for JobContext {
 impl JobContext {
     /// A context that sends its events to `sink`.
     pub fn new(device: DeviceChoice, sink: impl Fn(JobEvent) + Send + Sync + 'static) -> Self {
-        Self { cancel: CancelToken::default(), reporter: Reporter::default(), device, scratch: Scratch::default(), sink: Arc::new(sink) }
+        Self { cancel: CancelToken::default(), reporter: Reporter::default(), device, scratch: Scratch::default(), opened: Opened::default(), sink: Arc::new(sink) }
     }
 
     /// A context nobody listens to, on the CPU.
     pub fn silent() -> Self {
         Self::new(DeviceChoice::Cpu, |_| {})
+    }
+
+    /// The GPU for forward passes that the device means, opened when first asked for; None when the CPU is to do them.
+    pub fn accelerator(&self) -> Option<Arc<Accelerator>> {
+        self.opened.get(&self.device, &self.reporter).filter(|accelerator| accelerator.gpu().is_some())
     }
 
     /// Stops here when cancelled; waits here while paused. Called between tensors, blocks and submits.

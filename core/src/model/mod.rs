@@ -47,4 +47,4 @@ pub use stream::Stream;
 pub use taps::Taps;
 pub(crate) use values::{tensor_from, with_values};
 pub(crate) use vector::exponentials;
-pub use weights::Weights;
+pub use weights::{StoredWeight, Weights};

@@ -60,6 +60,11 @@ impl Gpu {
         Ok(gpu)
     }
 
+    /// The adapter's name.
+    pub fn name(&self) -> &str {
+        &self.capabilities.name
+    }
+
     /// How many submits it has made; for tests of tiling and cancelling.
     pub fn submits(&self) -> u64 {
         self.engine.submits()

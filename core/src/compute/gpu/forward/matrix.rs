@@ -2,6 +2,7 @@
 
 use super::super::Gpu;
 use super::super::pool::Memory;
+use crate::codec::{Format, GgmlType, Granularity, IntFormat};
 use crate::error::{Error, Result};
 use halftone_shaders::twin::matmul_quantized::Stored;
 
@@ -47,6 +48,20 @@ impl Matrix {
         Self::cut(gpu, bytes, bytes.len() / row_bytes, inputs, Some(stored))
     }
 
+    /// Whether rows of `inputs` columns in this format can be multiplied as they are stored.
+    pub fn reads(format: Format, inputs: usize) -> bool {
+        stored_form(format).is_some_and(|stored| inputs > 0 && inputs.is_multiple_of(stored.block().0))
+    }
+
+    /// As [`Self::upload_stored`], by the format's name.
+    ///
+    /// # Errors
+    /// `Device`; `Mismatch` for a format that is not [read](Self::reads).
+    pub fn upload_format(gpu: &Gpu, format: Format, bytes: &[u8], inputs: usize) -> Result<Self> {
+        let other = || Error::Mismatch { operation: "stored weight", expected: "a format with a kernel".into(), got: format.to_string() };
+        Self::upload_stored(gpu, stored_form(format).ok_or_else(other)?, bytes, inputs)
+    }
+
     fn cut(gpu: &Gpu, bytes: &[u8], outputs: usize, inputs: usize, stored: Option<Stored>) -> Result<Self> {
         let row_bytes = stored.map_or(inputs * 4, |stored| stored.row_bytes(inputs));
         let most = gpu.engine.max_binding_bytes() as usize / row_bytes.max(1);
@@ -67,4 +82,21 @@ impl Matrix {
     pub fn inputs(&self) -> usize {
         self.inputs
     }
+}
+
+/// What the kernel calls a format.
+fn stored_form(format: Format) -> Option<Stored> {
+    Some(match format {
+        Format::F16 => Stored::F16,
+        Format::Bf16 => Stored::Bf16,
+        Format::Ggml(GgmlType::Q4_0) => Stored::Q4_0,
+        Format::Ggml(GgmlType::Q8_0) => Stored::Q8_0,
+        Format::Ggml(GgmlType::Q4_K) => Stored::Q4K,
+        Format::Ggml(GgmlType::Q5_K) => Stored::Q5K,
+        Format::Ggml(GgmlType::Q6_K) => Stored::Q6K,
+        Format::Int(IntFormat { bits, scope: Granularity::Group(group), symmetric }) => {
+            Stored::Int { bits: bits.into(), group: group.into(), symmetric }
+        }
+        _ => return None,
+    })
 }

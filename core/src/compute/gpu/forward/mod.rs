@@ -70,6 +70,11 @@ impl Gpu {
         (self.engine.max_binding_bytes() / 4) as usize
     }
 
+    /// Rows of so many values that one binding holds, at least one.
+    pub fn rows_of(&self, columns: usize) -> usize {
+        (self.values_per_binding() / columns.max(1)).max(1)
+    }
+
     /// How many of some pieces, `each` products large, go into a dispatch: whole steps, at least one.
     fn pieces(&self, kernel: Kernel, each: usize, step: usize) -> usize {
         let units = self.engine.share(kernel).saturating_mul(WORK_UNIT as u64);
