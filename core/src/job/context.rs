@@ -80,7 +80,14 @@ impl std::fmt::Debug for JobContext {
 impl JobContext {
     /// A context that sends its events to `sink`.
     pub fn new(device: DeviceChoice, sink: impl Fn(JobEvent) + Send + Sync + 'static) -> Self {
-        Self { cancel: CancelToken::default(), reporter: Reporter::default(), device, scratch: Scratch::default(), opened: Opened::default(), sink: Arc::new(sink) }
+        Self {
+            cancel: CancelToken::default(),
+            reporter: Reporter::default(),
+            device,
+            scratch: Scratch::default(),
+            opened: Opened::default(),
+            sink: Arc::new(sink),
+        }
     }
 
     /// A context nobody listens to, on the CPU.

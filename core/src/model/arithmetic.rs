@@ -3,8 +3,8 @@
 //! The roundings are those of ggml's CPU kernels: a weight of a block type is never multiplied with floats, but with activations rounded
 //! to 8-bit blocks (Q8_0 and Q8_1 of 32, Q8_K of 256 along the row). Invariant: `F32` leaves every bit alone.
 
-use halftone_shaders::twin::round_inputs::Rounding;
 use half::{bf16, f16};
+use halftone_shaders::twin::round_inputs::Rounding;
 use rayon::prelude::*;
 
 /// How the input of a linear (or a cached key or value) is represented when it is multiplied.

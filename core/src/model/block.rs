@@ -63,13 +63,7 @@ struct Surround {
 }
 
 impl Surround {
-    fn load(
-        weights: &dyn Weights,
-        anatomy: &Anatomy,
-        block: usize,
-        [before, output, after]: [&str; 3],
-        device: Option<&Arc<Accelerator>>,
-    ) -> Result<Self> {
+    fn load(weights: &dyn Weights, anatomy: &Anatomy, block: usize, [before, output, after]: [&str; 3], device: Option<&Arc<Accelerator>>) -> Result<Self> {
         let norm = |part: &str| Norm::load(weights, anatomy, &format!("blk.{block}.{part}"), weights.config().hidden_size)?.on(device).map(Some);
         Ok(match anatomy.placement {
             NormPlacement::Before => Self { before: norm(before)?, ..Self::default() },

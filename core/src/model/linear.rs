@@ -54,12 +54,7 @@ impl Linear {
     }
 
     /// The slices of a stack of `count` linears without bias, outermost first.
-    pub(super) fn load_stack(
-        weights: &dyn Weights,
-        name: &str,
-        [count, outputs, inputs]: [usize; 3],
-        device: Option<&Arc<Accelerator>>,
-    ) -> Result<Vec<Self>> {
+    pub(super) fn load_stack(weights: &dyn Weights, name: &str, [count, outputs, inputs]: [usize; 3], device: Option<&Arc<Accelerator>>) -> Result<Vec<Self>> {
         let arithmetic = weights.arithmetic(name);
         let linear = |weight| Self { weight, bias: None, inputs, outputs, arithmetic, resident: None }.on(device);
         match Weight::load(weights, name, &[count, outputs, inputs], device)? {

@@ -5,6 +5,8 @@
 
 mod attention;
 mod faults;
+mod forward;
+mod forward_faults;
 mod gram;
 mod group_quantize;
 mod layer_error;

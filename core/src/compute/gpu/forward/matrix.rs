@@ -94,9 +94,7 @@ fn stored_form(format: Format) -> Option<Stored> {
         Format::Ggml(GgmlType::Q4_K) => Stored::Q4K,
         Format::Ggml(GgmlType::Q5_K) => Stored::Q5K,
         Format::Ggml(GgmlType::Q6_K) => Stored::Q6K,
-        Format::Int(IntFormat { bits, scope: Granularity::Group(group), symmetric }) => {
-            Stored::Int { bits: bits.into(), group: group.into(), symmetric }
-        }
+        Format::Int(IntFormat { bits, scope: Granularity::Group(group), symmetric }) => Stored::Int { bits: bits.into(), group: group.into(), symmetric },
         _ => return None,
     })
 }
