@@ -75,4 +75,8 @@ kernels! {
     Statistics statistics [256, 1] { Read values, Read edges, Write counts, Write partials };
     "Rows of tr(ΔHΔᵀ)."
     LayerError layer_error [8, 8] { Read difference, Read hessian, Write partials };
+    "What the columns outside a panel ask of those in it."
+    FeedbackProduct feedback_product [8, 8] { Read matrix, Read delta, Write corrections };
+    "The columns of a panel, rounded one after the other."
+    FeedbackColumns feedback_columns [64, 1] { Read matrix, Read corrections, Read weights, Read scales, Read offsets, Read levels, Write delta, Write indices };
 }

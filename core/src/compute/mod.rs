@@ -106,6 +106,11 @@ pub trait Backend: Send + Sync {
     /// What it is.
     fn capabilities(&self) -> &Capabilities;
 
+    /// The device behind it, for work that stays there over many kernels; `None` on the CPU.
+    fn gpu(&self) -> Option<&gpu::Gpu> {
+        None
+    }
+
     /// Runs one kernel to its end.
     ///
     /// # Errors

@@ -5,14 +5,13 @@ use super::metrics::{CellMetric, Subject, powers};
 use super::{Cell, Measures, Row};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::compute::{Backend, DeviceChoice, KernelCall, backend};
-use crate::error::{Error, Result};
+use crate::compute::KernelCall;
+use crate::error::Result;
 use crate::job::JobContext;
 use crate::report::NoticeKind;
 use crate::round::{Evidence, Inputs, Rounded, Rounder};
 use crate::source::{Source, TensorEntry};
 use rayon::prelude::*;
-use std::sync::Arc;
 
 /// What all tensors are measured with.
 pub(super) struct Meter<'a> {
@@ -20,12 +19,11 @@ pub(super) struct Meter<'a> {
     pub cx: &'a JobContext,
     inputs: Inputs<'a>,
     rounder: &'static dyn Rounder,
-    device: Arc<dyn Backend>,
 }
 
 impl<'a> Meter<'a> {
-    pub fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Result<Self> {
-        Ok(Self { source, cx, inputs: Inputs::new(calibration), rounder, device: device(calibration, cx)? })
+    pub fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Self {
+        Self { source, cx, inputs: Inputs::new(calibration), rounder }
     }
 
     /// The bytes of a tensor as [`Self::row`] measured them.
@@ -36,8 +34,8 @@ impl<'a> Meter<'a> {
         let columns = entry.columns();
         let importance = self.inputs.importance(&entry.name, columns);
         let hessian = self.inputs.hessian(&entry.name, columns)?;
-        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, cancel: Some(&self.cx.cancel) };
-        Ok(self.rounder.round(&weights, columns, stored_as, evidence)?.bytes)
+        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
+        Ok(self.round(&weights, columns, stored_as, evidence)?.bytes)
     }
 
     /// The weights of a tensor after encoding and decoding.
@@ -77,8 +75,8 @@ impl<'a> Meter<'a> {
         let mut remarks: Vec<String> = Vec::new();
         for (format, stored_as) in distinct(formats, columns) {
             self.cx.checkpoint()?;
-            let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, cancel: Some(&self.cx.cancel) };
-            let Rounded { bytes, remark } = self.rounder.round(&weights, columns, stored_as, evidence)?;
+            let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
+            let Rounded { bytes, remark } = self.round(&weights, columns, stored_as, evidence)?;
             remarks.extend(remark);
             let difference = difference(&weights, columns, stored_as, &bytes);
             let error = powers(&difference, columns, importance);
@@ -115,6 +113,11 @@ impl<'a> Meter<'a> {
         Ok((row, descriptors))
     }
 
+    /// As the job will round it.
+    fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>) -> Result<Rounded> {
+        self.cx.compute(|device| self.rounder.round(weights, columns, format, Evidence { gpu: device.gpu(), ..evidence }))
+    }
+
     fn zero_non_finite(&self, entry: &TensorEntry, weights: &mut [f32]) {
         let Some(first) = weights.iter().position(|w| !w.is_finite()) else { return };
         let bad = weights.iter_mut().filter(|w| !w.is_finite());
@@ -122,29 +125,15 @@ impl<'a> Meter<'a> {
         self.cx.reporter.notice(Some(&entry.name), NoticeKind::NonFinite { count, first });
     }
 
-    /// tr(MHMᵀ) of a matrix of weights or of errors, on the device; on the CPU where that fails.
+    /// tr(MHMᵀ) of a matrix of weights or of errors.
     fn layer_power(&self, matrix: &[f32], columns: usize, hessian: &[f32]) -> Result<f64> {
         let mut row_errors = vec![0.0f32; matrix.len() / columns];
-        let mut run =
-            |device: &dyn Backend| device.run(KernelCall::LayerError { difference: matrix, columns, hessian, row_errors: &mut row_errors }, &self.cx.cancel);
-        match run(&*self.device) {
-            Err(Error::Device { device, detail }) => {
-                self.cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: format!("{device}: {detail}") });
-                run(&*backend(&DeviceChoice::Cpu)?)?;
-            }
-            other => other?,
-        }
+        self.cx.compute(|device| {
+            let call = KernelCall::LayerError { difference: matrix, columns, hessian, row_errors: &mut row_errors };
+            device.run(call, &self.cx.cancel)
+        })?;
         Ok(row_errors.iter().map(|&e| f64::from(e)).sum::<f64>().max(0.0))
     }
-}
-
-/// The device for layer errors; the CPU where there are none to compute, or where the one asked for is not there.
-fn device(calibration: Option<&Calibration>, cx: &JobContext) -> Result<Arc<dyn Backend>> {
-    let has_gram = calibration.is_some_and(|c| c.inputs.values().any(|i| i.gram.is_some()));
-    backend(if has_gram { &cx.device } else { &DeviceChoice::Cpu }).or_else(|error| {
-        cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
-        backend(&DeviceChoice::Cpu)
-    })
 }
 
 /// The candidates that are stored differently in rows of `columns`, with what they are stored as, by rising bits. Of candidates stored

@@ -1,5 +1,7 @@
 //! What each kernel computes, over plain slices: the one definition of each algorithm. No threads and no SIMD here; callers split rows.
 
+pub mod feedback_columns;
+pub mod feedback_product;
 pub mod group_quantize;
 pub mod layer_error;
 pub mod statistics;

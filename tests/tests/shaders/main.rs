@@ -2,6 +2,7 @@
 //! fails. Needs an adapter; Mesa's lavapipe will do.
 
 mod faults;
+mod feedback;
 mod group_quantize;
 mod layer_error;
 mod statistics;

@@ -7,7 +7,8 @@
 
 use super::meter::{KernelUse, Meter};
 use super::pace::Pace;
-use super::pool::{First, Memory, Pool, Use};
+pub(crate) use super::pool::Memory;
+use super::pool::{First, Pool, Use};
 use super::stopwatch::{Stopwatch, Times};
 use crate::error::{Error, Result};
 use halftone_shaders::{BindingKind, Kernel};
@@ -200,6 +201,19 @@ impl Engine {
         let memory = self.reserve(bytes)?;
         self.encoder(&mut self.recorder.lock()).clear_buffer(memory.buffer(), 0, None);
         Ok(memory)
+    }
+
+    /// Bytes into a memory, from `offset` on, behind everything recorded so far.
+    ///
+    /// # Errors
+    /// As [`Self::upload`].
+    pub(crate) fn put(&self, memory: &Memory, offset: u64, bytes: &[u8]) -> Result<()> {
+        let recorder = &mut *self.recorder.lock();
+        if recorder.encoder.is_some() {
+            self.submit(recorder)?;
+        }
+        self.queue.write_buffer(memory.buffer(), offset, bytes);
+        self.check()
     }
 
     /// Records a dispatch, and submits what has gathered when it is enough.

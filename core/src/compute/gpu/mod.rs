@@ -3,6 +3,7 @@
 
 mod adapter;
 pub(crate) mod engine;
+mod feedback;
 mod group_quantize;
 mod layer_error;
 mod meter;
@@ -16,15 +17,28 @@ mod tiles;
 use super::{Backend, Capabilities, DeviceChoice, KernelCall, operands};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
-use engine::Engine;
+use engine::{Dispatch, Engine, Memory};
+use halftone_shaders::Kernel;
 use halftone_shaders::twin::group_quantize::Scheme;
 
+pub(crate) use feedback::{Feedback, Levels};
 pub use meter::KernelUse;
 
 /// A GPU, by any of the APIs wgpu speaks.
 pub struct Gpu {
     capabilities: Capabilities,
     engine: Engine,
+}
+
+/// What is bound to a kernel in [`Gpu::run_once`].
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// Bytes that it reads.
+    Input(&'a [u8]),
+    /// Bytes that it changes.
+    Changed(&'a [u8]),
+    /// So many zeros, for it to write.
+    Output(usize),
 }
 
 /// What can go wrong with a device, for tests of what follows.
@@ -74,6 +88,23 @@ impl Gpu {
         self.engine.has_timestamps()
     }
 
+    /// One dispatch of any kernel, for tests and benches: what it wrote, in the order of its bindings (in whole 16 bytes).
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn run_once(&self, kernel: Kernel, params: &[u8], operands: &[Operand<'_>], workgroups: [u32; 3]) -> Result<Vec<Vec<u8>>> {
+        let engine = &self.engine;
+        let bound = |operand: &Operand<'_>| match *operand {
+            Operand::Input(bytes) | Operand::Changed(bytes) => engine.upload(bytes),
+            Operand::Output(bytes) => engine.zeroed(bytes as u64),
+        };
+        let memories: Vec<Memory> = operands.iter().map(bound).collect::<Result<_>>()?;
+        let all: Vec<&Memory> = memories.iter().collect();
+        engine.dispatch(Dispatch { kernel, params, memories: &all, workgroups, work: 1, bytes: 0, operations: 0 })?;
+        let written: Vec<&Memory> = memories.iter().zip(operands).filter(|(_, o)| !matches!(o, Operand::Input(_))).map(|(memory, _)| memory).collect();
+        engine.read(&written)?.wait()
+    }
+
     /// Makes something go wrong, for tests of what follows.
     pub fn fail(&self, fault: Fault) {
         let source = || Box::new(std::io::Error::other("injected"));
@@ -88,6 +119,10 @@ impl Gpu {
 impl Backend for Gpu {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    fn gpu(&self) -> Option<&Self> {
+        Some(self)
     }
 
     fn run(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
