@@ -69,6 +69,10 @@ macro_rules! kernels {
 }
 
 kernels! {
+    "A copy, for the speed of the device's memory."
+    StreamCopy stream_copy [256, 1] { Read values, Write copies };
+    "Multiplications and additions, for the speed of its arithmetic."
+    MultiplyAdd multiply_add [256, 1] { Read values, Write results };
     "Group-wise integers with a weighted scale search."
     GroupQuantize group_quantize [32, 1] { Read weights, Read importance, Write codes, Write grids };
     "Power sums and histogram."

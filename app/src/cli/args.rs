@@ -55,6 +55,8 @@ pub struct Global {
 pub enum Command {
     /// List the devices that can compute
     Devices,
+    /// Time every kernel of a GPU against what its memory and arithmetic allow
+    BenchDevice(BenchDeviceArgs),
     /// Show what a model is made of
     Inspect(InspectArgs),
     /// Write the same function in other weights that round better: rotated, or with scales folded
@@ -84,6 +86,17 @@ pub enum Command {
 const MEASURED: [&str; 8] = ["weight", "imatrix", "activation", "hessian-trace", "pqi", "fisher", "predicted-kl", "measured-kl"];
 /// The metrics that `allocate` can go by.
 const METRICS: [&str; 9] = ["weight", "imatrix", "activation", "hessian-trace", "pqi", "fisher", "predicted-kl", "measured-kl", "calibrated-kl"];
+
+/// Options of `bench-device`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchDeviceArgs {
+    /// gpu (the first there is), or part of an adapter's name
+    #[arg(long, default_value = "gpu")]
+    pub device: DeviceChoice,
+    /// Layers of 4096 on a software device too
+    #[arg(long)]
+    pub full: bool,
+}
 
 /// Which model.
 #[derive(Clone, Debug, Args)]

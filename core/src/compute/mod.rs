@@ -1,6 +1,7 @@
 //! Devices. Kernels are data: a [`KernelCall`] names a kernel, its parameters and its buffers; a [`Backend`] runs it. The CPU
 //! backend calls the twins of `halftone-shaders`; the GPU backend owns a wgpu device of its own, never the window's.
 
+pub mod bench;
 mod cpu;
 pub mod gpu;
 mod operands;

@@ -4,4 +4,6 @@ pub mod feedback_columns;
 pub mod feedback_product;
 pub mod group_quantize;
 pub mod layer_error;
+pub mod multiply_add;
 pub mod statistics;
+pub mod stream_copy;

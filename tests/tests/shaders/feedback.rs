@@ -56,9 +56,11 @@ fn the_product_of_a_panel_is_within_its_tolerance() {
 fn columns_are_rounded_to_the_same_levels_where_arithmetic_is_exact() {
     // Small integers: every product and sum is exact, whatever the order; positions end in halves, quarters and eighths, never on an edge.
     let mut random = ChaCha8Rng::seed_from_u64(5);
-    for (low, levels, (rows, columns, line, width)) in
-        [(-8.0f32, Vec::new(), (97u32, 64u32, 8u32, 32u32)), (1.0, vec![-9.0f32, -4.0, -1.0, 0.0, 2.0, 7.0], (40, 40, 0, 40)), (0.0, Vec::new(), (65, 256, 0, 256))]
-    {
+    for (low, levels, (rows, columns, line, width)) in [
+        (-8.0f32, Vec::new(), (97u32, 64u32, 8u32, 32u32)),
+        (1.0, vec![-9.0f32, -4.0, -1.0, 0.0, 2.0, 7.0], (40, 40, 0, 40)),
+        (0.0, Vec::new(), (65, 256, 0, 256)),
+    ] {
         let cells = (columns * rows) as usize;
         let matrix: Vec<f32> = (0..columns * columns).map(|i| if (i / columns) < (i % columns) { random.random_range(-2..=2) as f32 } else { 0.0 }).collect();
         let weights: Vec<f32> = (0..cells).map(|_| random.random_range(-40..=40) as f32 + 0.25).collect();

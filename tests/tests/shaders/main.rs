@@ -5,6 +5,7 @@ mod faults;
 mod feedback;
 mod group_quantize;
 mod layer_error;
+mod peaks;
 mod statistics;
 mod table;
 

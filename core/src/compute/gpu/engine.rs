@@ -274,6 +274,21 @@ impl Engine {
         Ok(Pending { engine: self, staging, lengths, submit, receiver })
     }
 
+    /// Submits what is recorded and waits for everything.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let recorder = &mut *self.recorder.lock();
+        if recorder.encoder.is_some() {
+            self.submit(recorder)?;
+        }
+        while !recorder.flights.is_empty() {
+            self.land(recorder)?;
+        }
+        Ok(())
+    }
+
     fn take(&self, bytes: u64, first: First) -> Result<Memory> {
         if bytes > self.max_binding_bytes {
             return Err(self.error(format!("{bytes} bytes do not fit a binding of {}", self.max_binding_bytes)));

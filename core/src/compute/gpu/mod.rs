@@ -8,6 +8,7 @@ mod group_quantize;
 mod layer_error;
 mod meter;
 mod pace;
+mod peaks;
 mod pool;
 mod self_test;
 mod statistics;
@@ -23,6 +24,7 @@ use halftone_shaders::twin::group_quantize::Scheme;
 
 pub(crate) use feedback::{Feedback, Levels};
 pub use meter::KernelUse;
+pub use peaks::Peaks;
 
 /// A GPU, by any of the APIs wgpu speaks.
 pub struct Gpu {
@@ -86,6 +88,22 @@ impl Gpu {
     /// Whether the times of [`Self::used`] are the device's own; else they are shared out of whole submits.
     pub fn has_timestamps(&self) -> bool {
         self.engine.has_timestamps()
+    }
+
+    /// Measures what it can do at best.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn peaks(&self) -> Result<Peaks> {
+        peaks::measure(&self.engine, self.capabilities.is_software)
+    }
+
+    /// Waits for all its work, so that [`Self::used`] counts it.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn finish(&self) -> Result<()> {
+        self.engine.finish()
     }
 
     /// One dispatch of any kernel, for tests and benches: what it wrote, in the order of its bindings (in whole 16 bytes).
