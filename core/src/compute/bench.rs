@@ -133,18 +133,7 @@ fn timed(gpu: &Gpu, case: &Case, operands: &Operands) -> Result<Vec<(KernelUse, 
         runs += 1.0;
     }
     gpu.finish()?;
-    let since = |used: KernelUse| {
-        let old = before.iter().find(|old| old.kernel == used.kernel);
-        let (calls, seconds, bytes, operations) = old.map_or((0, 0.0, 0, 0), |old| (old.calls, old.seconds, old.bytes, old.operations));
-        KernelUse {
-            kernel: used.kernel,
-            calls: used.calls - calls,
-            seconds: used.seconds - seconds,
-            bytes: used.bytes - bytes,
-            operations: used.operations - operations,
-        }
-    };
-    Ok(gpu.used().into_iter().map(since).filter(|used| used.calls > 0).map(|used| (used, runs)).collect())
+    Ok(KernelUse::since(gpu.used(), &before).into_iter().map(|used| (used, runs)).collect())
 }
 
 impl Operands {

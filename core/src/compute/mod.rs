@@ -8,6 +8,7 @@ mod operands;
 mod threads;
 
 use crate::error::Result;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -119,7 +120,15 @@ pub trait Backend: Send + Sync {
     fn run(&self, call: KernelCall<'_>, cancel: &crate::job::CancelToken) -> Result<()>;
 }
 
-/// The backend for a choice. `Auto` never takes a software adapter.
+/// GPUs that are open, by the choice that meant them: pipelines and paces are worth keeping for the next job.
+static OPEN: Mutex<Vec<(DeviceChoice, Arc<gpu::Gpu>)>> = Mutex::new(Vec::new());
+
+/// Lets go of the GPU that a choice means: it has failed, and whoever asks next opens it anew.
+pub fn forget(choice: &DeviceChoice) {
+    OPEN.lock().retain(|(known, _)| known != choice);
+}
+
+/// The backend for a choice. `Auto` never takes a software adapter. A GPU stays open for the next one who asks.
 ///
 /// # Errors
 /// `Device` when an adapter was asked for by kind or name and there is none.
@@ -127,8 +136,16 @@ pub fn backend(choice: &DeviceChoice) -> Result<Arc<dyn Backend>> {
     if *choice == DeviceChoice::Cpu {
         return Ok(Arc::new(Cpu::default()));
     }
+    let open = &mut *OPEN.lock();
+    if let Some((_, gpu)) = open.iter().find(|(known, _)| known == choice) {
+        return Ok(Arc::clone(gpu) as Arc<dyn Backend>);
+    }
     match gpu::Gpu::open(choice) {
-        Ok(gpu) => Ok(Arc::new(gpu)),
+        Ok(gpu) => {
+            let gpu = Arc::new(gpu);
+            open.push((choice.clone(), Arc::clone(&gpu)));
+            Ok(gpu)
+        }
         Err(error) if *choice == DeviceChoice::Auto => {
             tracing::info!(%error, "computing on the CPU");
             Ok(Arc::new(Cpu::default()))

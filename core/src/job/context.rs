@@ -1,11 +1,11 @@
 //! What every long function is given: whether to stop, where to report, how many threads.
 
+use super::device::JobDevice;
 use super::{JobEvent, Progress, Stage, TensorDone};
 use crate::calibrate::DEFAULT_MEMORY;
-use crate::compute::{Backend, Cpu, DeviceChoice, backend};
+use crate::compute::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::report::{NoticeKind, Reporter};
-use parking_lot::Mutex;
+use crate::report::Reporter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,8 +66,8 @@ pub struct JobContext {
     pub device: DeviceChoice,
     /// Memory, and the folder for what is more.
     pub scratch: Scratch,
-    /// The device, once it was needed, and the choice that it was opened for.
-    opened: Arc<Mutex<Option<(DeviceChoice, Arc<dyn Backend>)>>>,
+    /// The device, once it was needed.
+    pub(super) opened: Arc<JobDevice>,
     /// Who listens to the events.
     pub sink: Arc<dyn Fn(JobEvent) + Send + Sync>,
 }
@@ -110,6 +110,7 @@ impl JobContext {
     /// Reports how far a stage is.
     pub fn progress(&self, stage: Stage, done: u64, total: u64) {
         (self.sink)(JobEvent::Progress(Progress { stage, done, total }));
+        self.report_device();
     }
 
     /// Reports a finished tensor (for the live error plot).
@@ -119,35 +120,6 @@ impl JobContext {
 }
 
 impl JobContext {
-    /// The device that was asked for, opened at the first call; where it is not there, the CPU, which is told.
-    pub fn backend(&self) -> Arc<dyn Backend> {
-        let opened = &mut *self.opened.lock();
-        if let Some((_, there)) = opened.as_ref().filter(|(choice, _)| *choice == self.device) {
-            return Arc::clone(there);
-        }
-        let found = backend(&self.device).unwrap_or_else(|error| {
-            self.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
-            Arc::new(Cpu::default())
-        });
-        *opened = Some((self.device.clone(), Arc::clone(&found)));
-        found
-    }
-
-    /// Runs `work` on [`Self::backend`]. A device that fails is told, and the CPU does this and all that follows.
-    ///
-    /// # Errors
-    /// What `work` says, of a failing device only when the CPU failed too.
-    pub fn compute<R>(&self, mut work: impl FnMut(&dyn Backend) -> Result<R>) -> Result<R> {
-        match work(&*self.backend()) {
-            Err(error @ Error::Device { .. }) => {
-                self.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
-                *self.opened.lock() = Some((self.device.clone(), Arc::new(Cpu::default())));
-                work(&*self.backend())
-            }
-            other => other,
-        }
-    }
-
     /// Sends any other event.
     pub fn send(&self, event: JobEvent) {
         (self.sink)(event);
