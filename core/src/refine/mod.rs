@@ -23,7 +23,7 @@ use crate::eval::Runtime;
 use crate::job::{JobContext, Stage};
 use crate::model::Weights;
 use crate::numeric::metric::mean_and_standard_error;
-use crate::recipe::Recipe;
+use crate::recipe::{Edit, Recipe};
 use crate::source::Source;
 use indexmap::IndexMap;
 use journal::{Journal, Trial};
@@ -124,6 +124,13 @@ pub struct Refined {
     pub cancelled: bool,
 }
 
+impl Refined {
+    /// The edit that makes what was found part of a recipe.
+    pub fn edit(&self, searcher: &str) -> Edit {
+        Edit::Searched { formats: self.formats.clone(), searcher: searcher.to_owned() }
+    }
+}
+
 /// The text that a search reads: to search on, and to check on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchSequences {
@@ -146,36 +153,33 @@ impl SearchSequences {
     }
 }
 
+/// Where a search begins and what it goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The candidates, and what each is predicted to cost.
+    pub problem: &'a Problem,
+    /// One of its allocations.
+    pub recipe: &'a Recipe,
+    /// What KL is measured on.
+    pub text: &'a SearchSequences,
+    /// How long, and where the work is kept.
+    pub options: &'a RefineOptions,
+}
+
 /// Improves the recipe of a problem by measured KL.
 ///
 /// # Errors
 /// `Unsupported` for a model that cannot run, or a searcher that is none; `Mismatch` for a folder of another search, or a recipe that is
 /// not one of the problem's allocations; `Cancelled` before the start was measured.
-pub fn refine(
-    source: &Source,
-    calibration: Option<&Calibration>,
-    problem: &Problem,
-    recipe: &Recipe,
-    text: &SearchSequences,
-    options: &RefineOptions,
-    cx: &JobContext,
-) -> Result<Refined> {
-    let store = Store::new(source, calibration, &recipe.rounding, &options.folder, cx)?;
-    let key = journal::key(recipe, calibration.map(Calibration::hash).as_deref(), text, options);
-    refine_in(source, &store, &key, problem, recipe, text, options, cx)
+pub fn refine(source: &Source, calibration: Option<&Calibration>, from: Start<'_>, cx: &JobContext) -> Result<Refined> {
+    let store = Store::new(source, calibration, &from.recipe.rounding, &from.options.folder, cx)?;
+    let key = journal::key(from.recipe, calibration.map(Calibration::hash).as_deref(), from.text, from.options);
+    refine_in(source, &store, &key, from, cx)
 }
 
 /// As [`refine`], of any weights and any way to round them.
-fn refine_in(
-    original: &dyn Weights,
-    tensors: &dyn Tensors,
-    key: &str,
-    problem: &Problem,
-    recipe: &Recipe,
-    text: &SearchSequences,
-    options: &RefineOptions,
-    cx: &JobContext,
-) -> Result<Refined> {
+fn refine_in(original: &dyn Weights, tensors: &dyn Tensors, key: &str, from: Start<'_>, cx: &JobContext) -> Result<Refined> {
+    let Start { problem, recipe, text, options } = from;
     let searcher = SEARCHERS.iter().copied().find(|s| s.name() == options.searcher).ok_or_else(|| {
         let known: Vec<&str> = searchers().map(|(name, _)| name).collect();
         Error::unsupported(format!("the search {}", options.searcher), format!("known are {}", known.join(", ")))

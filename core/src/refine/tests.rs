@@ -55,6 +55,11 @@ fn text(model: &RandomLlama) -> SearchSequences {
     SearchSequences { search, check }
 }
 
+/// A search of a small model with its tensors in memory.
+fn run(model: &RandomLlama, key: &str, problem: &Problem, recipe: &Recipe, options: &RefineOptions, cx: &JobContext) -> Result<Refined> {
+    refine_in(model, model, key, Start { problem, recipe, text: &text(model), options }, cx)
+}
+
 fn options(folder: &std::path::Path, searcher: &str, trials: usize) -> RefineOptions {
     RefineOptions { folder: folder.to_owned(), searcher: searcher.to_owned(), time: None, trials: Some(trials), seed: 5 }
 }
@@ -113,7 +118,7 @@ fn a_search_lowers_the_measured_kl_within_the_bytes() {
         let budget = problem.groups.iter().map(|g| g.choices[1].bytes).sum();
         let start = crate::allocate::solve(&problem, budget).unwrap();
         let recipe = recipe(&problem, &start.picks);
-        let found = refine_in(&model, &model, "k", &problem, &recipe, &text, &options(folder.path(), searcher, 40), &JobContext::silent()).unwrap();
+        let found = run(&model, "k", &problem, &recipe, &options(folder.path(), searcher, 40), &JobContext::silent()).unwrap();
         assert!(found.accepted > 0 && found.after.mean < found.before.mean, "{searcher}: {found:?}");
         let after = Recipe { tensors: found.formats.clone(), ..recipe.clone() };
         let picks = picks_of(&problem, &after).unwrap();
@@ -130,30 +135,29 @@ fn a_search_lowers_the_measured_kl_within_the_bytes() {
 #[test]
 fn a_search_that_was_cut_off_goes_on_as_if_it_had_not_been() {
     let model = RandomLlama::new(4, RopeLayout::Half, true);
-    let (problem, text) = (problem(&model), text(&model));
+    let problem = problem(&model);
     let start = crate::allocate::solve(&problem, problem.groups.iter().map(|g| g.choices[1].bytes).sum()).unwrap();
     let recipe = recipe(&problem, &start.picks);
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let run =
-        |folder: &std::path::Path, trials| refine_in(&model, &model, "k", &problem, &recipe, &text, &options(folder, "swaps", trials), &JobContext::silent());
-    let whole = run(folders[0].path(), 30).unwrap();
-    run(folders[1].path(), 12).unwrap();
+    let search = |key: &str, folder: &std::path::Path, trials| run(&model, key, &problem, &recipe, &options(folder, "swaps", trials), &JobContext::silent());
+    let whole = search("k", folders[0].path(), 30).unwrap();
+    search("k", folders[1].path(), 12).unwrap();
     let journal = folders[1].path().join("trials.jsonl");
     // A kill in the middle of a line.
     let mut cut = std::fs::read(&journal).unwrap();
     cut.truncate(cut.len() - 7);
     std::fs::write(&journal, cut).unwrap();
-    let resumed = run(folders[1].path(), 30).unwrap();
+    let resumed = search("k", folders[1].path(), 30).unwrap();
     assert_eq!((resumed.trials, resumed.accepted, &resumed.formats), (whole.trials, whole.accepted, &whole.formats));
     assert_eq!(std::fs::read_to_string(&journal).unwrap().lines().count(), 31, "a head and thirty trials");
-    let other = refine_in(&model, &model, "another", &problem, &recipe, &text, &options(folders[1].path(), "swaps", 30), &JobContext::silent());
+    let other = search("another", folders[1].path(), 30);
     assert!(matches!(other, Err(Error::Mismatch { .. })), "a folder of another search");
 }
 
 #[test]
 fn a_cancelled_search_gives_the_best_so_far() {
     let model = RandomLlama::new(4, RopeLayout::Half, true);
-    let (problem, text, folder) = (problem(&model), text(&model), tempfile::tempdir().unwrap());
+    let (problem, folder) = (problem(&model), tempfile::tempdir().unwrap());
     let start = crate::allocate::solve(&problem, problem.groups.iter().map(|g| g.choices[1].bytes).sum()).unwrap();
     let token = crate::job::CancelToken::default();
     let cancel = token.clone();
@@ -166,7 +170,7 @@ fn a_cancelled_search_gives_the_best_so_far() {
         }
     });
     cx.cancel = token;
-    let found = refine_in(&model, &model, "k", &problem, &recipe(&problem, &start.picks), &text, &options(folder.path(), "swaps", 1000), &cx).unwrap();
+    let found = run(&model, "k", &problem, &recipe(&problem, &start.picks), &options(folder.path(), "swaps", 1000), &cx).unwrap();
     assert!(found.cancelled && found.trials == 15 && found.check.is_none(), "{found:?}");
     assert!(found.accepted > 0 && found.after.mean < found.before.mean, "{found:?}");
 }

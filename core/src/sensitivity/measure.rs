@@ -113,11 +113,7 @@ fn at_the_logits(meter: &Meter<'_>, calibrated: bool, options: &MeasureOptions, 
     if search.is_empty() {
         return Ok(());
     }
-    let mut hasher = blake3::Hasher::new();
-    search.iter().for_each(|sequence| {
-        hasher.update(bytemuck::cast_slice(sequence)).update(b"|");
-    });
-    table.evidence.search = Some(hasher.finalize().to_hex().to_string());
+    table.evidence.search = Some(trust::hash_of(search));
     let tell = |table: &Table| table.rows.iter().for_each(|row| meter.cx.send(JobEvent::Row(Box::new(row.clone()))));
     if options.hessian_probes > 0 {
         curvature::hessian_trace(meter, search, options.hessian_probes, table)?;

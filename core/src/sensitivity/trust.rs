@@ -6,11 +6,13 @@ use super::fit::Fit;
 use super::meter::Meter;
 use super::probe::{NOISE, can_measure, reference};
 use super::{Metric, Row, Table};
+use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::error::Result;
-use crate::job::JobEvent;
+use crate::error::{Error, Result};
+use crate::job::{JobContext, JobEvent};
 use crate::numeric::metric::rank_correlation;
-use crate::source::Role;
+use crate::round::rounder;
+use crate::source::{Role, Source};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +98,41 @@ impl Trust {
     }
 }
 
+/// As [`super::measure`] with trust, of a table that is there: `count` cells are measured at the logits of `sequences`, its metrics are held against
+/// them, and [`Metric::CalibratedKl`] is filled.
+///
+/// # Errors
+/// `Mismatch` for the table of another model or calibration; `Unsupported` for a model that cannot run, and where too few cells are left
+/// to measure; `Cancelled`.
+pub fn judge(source: &Source, calibration: Option<&Calibration>, table: &Table, sequences: &[Vec<u32>], count: usize, cx: &JobContext) -> Result<Table> {
+    let mismatch = |expected: String, got: String| Error::Mismatch { operation: "judge the metrics of a table", expected, got };
+    if table.model != source.fingerprint {
+        return Err(mismatch(format!("a table of the model {}", source.fingerprint), format!("one of the model {}", table.model)));
+    }
+    if table.calibration != calibration.map(Calibration::hash) {
+        return Err(mismatch("the calibration that the table was measured with".to_owned(), "another, or none".to_owned()));
+    }
+    source.config.predicts_tokens()?;
+    let unknown = || Error::unsupported(format!("rounding {}", table.rounding), "it is not one of the rounders");
+    let meter = Meter::new(source, calibration, rounder(&table.rounding).ok_or_else(unknown)?, cx)?;
+    let mut judged = Table { evidence: super::Evidence { trust: None, ..table.evidence.clone() }, ..table.clone() };
+    judged.evidence.search = Some(hash_of(sequences));
+    establish(&meter, sequences, count, &mut judged)?;
+    match judged.evidence.trust {
+        Some(_) => Ok(judged),
+        None => Err(Error::unsupported("judging the metrics", "too few cells could be measured at the logits, or no metric is above their noise")),
+    }
+}
+
+/// blake3 of the tokens that cells are measured on.
+pub(super) fn hash_of(sequences: &[Vec<u32>]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    sequences.iter().for_each(|sequence| {
+        hasher.update(bytemuck::cast_slice(sequence)).update(b"|");
+    });
+    hasher.finalize().to_hex().to_string()
+}
+
 /// Measures `count` cells and holds the table's metrics against them; fills [`Metric::MeasuredKl`] of those and [`Metric::CalibratedKl`] of all.
 pub(super) fn establish(meter: &Meter<'_>, sequences: &[Vec<u32>], count: usize, table: &mut Table) -> Result<()> {
     if !can_measure(meter, "trust")? {
@@ -155,7 +192,7 @@ pub(super) fn calibrate(table: &mut Table) {
 pub(super) fn measure_cells(meter: &Meter<'_>, sequences: &[Vec<u32>], cells: &[(String, Format)], table: &mut Table) -> Result<()> {
     let names: Vec<String> = cells.iter().map(|(tensor, _)| tensor.clone()).collect();
     let replacement = |i: usize| {
-        let index = meter.source.find(&names[i]).ok_or_else(|| crate::Error::MissingTensor { name: names[i].clone() })?;
+        let index = meter.source.find(&names[i]).ok_or_else(|| Error::MissingTensor { name: names[i].clone() })?;
         meter.quantized(index, cells[i].1)
     };
     let measured = measured_kl(meter.source, &names, &replacement, sequences, meter.cx)?;
