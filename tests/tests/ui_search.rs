@@ -117,7 +117,17 @@ fn what_a_search_found_is_one_step_and_an_edited_recipe_is_left_alone() {
     let last = found.last_mut().expect("a tensor").1;
     *last = if *last == small { large } else { small };
     let kl = Kl { mean: 0.1, error: 0.01 };
-    let refined = Arc::new(Refined { formats: found, before: kl, after: kl, check: None, reverted: false, trials: 9, accepted: 1, cancelled: true });
+    let refined = Arc::new(Refined {
+        formats: found,
+        residuals: began.residuals.clone(),
+        before: kl,
+        after: kl,
+        check: None,
+        reverted: false,
+        trials: 9,
+        accepted: 1,
+        cancelled: true,
+    });
     let start = formats(&driver);
     assert!(driver.harness.state_mut().session.take_searched(refined.clone(), &began, "swaps", 0.0));
     driver.frames(3);

@@ -284,6 +284,7 @@ mod tests {
                 Cell {
                     format,
                     stored_as: format,
+                    residual: None,
                     bytes,
                     weight_error: 0.1,
                     imatrix_error: None,

@@ -46,8 +46,8 @@ fn probed(table: &Table) -> Vec<Probed> {
     let Some(trust) = &table.evidence.trust else { return Vec::new() };
     let point = |cell: &ProbedCell| {
         let row = table.rows.iter().find(|row| row.tensor == cell.tensor)?;
-        let predicted = row.cells.iter().find(|c| c.stored_as == cell.stored_as)?.metric(trust.best)?;
-        Some(Probed { name: format!("{} {}", cell.tensor, cell.stored_as), predicted, measured: cell.kl, error: cell.error })
+        let predicted = row.cells.iter().find(|c| c.stored() == cell.stored())?.metric(trust.best)?;
+        Some(Probed { name: format!("{} {}", cell.tensor, cell.stored()), predicted, measured: cell.kl, error: cell.error })
     };
     trust.cells.iter().filter_map(point).collect()
 }

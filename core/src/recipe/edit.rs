@@ -3,6 +3,7 @@
 use super::Recipe;
 use crate::allocate::{Budget, Limits, Target};
 use crate::codec::Format;
+use crate::residual::Residual;
 use indexmap::IndexMap;
 
 /// One change of a recipe.
@@ -40,6 +41,8 @@ pub enum Edit {
     Searched {
         /// The format of every tensor that is quantized.
         formats: IndexMap<String, Format>,
+        /// What is kept of the rounding error of some of them.
+        residuals: IndexMap<String, Residual>,
         /// The searcher's name.
         searcher: String,
     },
@@ -98,9 +101,9 @@ impl Edit {
                     recipe.tensors.insert(name, format);
                 }
             }
-            Self::Searched { formats, searcher } => {
-                if formats != recipe.tensors {
-                    recipe.tensors = formats;
+            Self::Searched { formats, residuals, searcher } => {
+                if (&formats, &residuals) != (&recipe.tensors, &recipe.residuals) {
+                    (recipe.tensors, recipe.residuals) = (formats, residuals);
                     recipe.solver = if recipe.solver.is_empty() { searcher } else { format!("{}+{searcher}", recipe.solver) };
                 }
             }

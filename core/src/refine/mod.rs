@@ -15,7 +15,7 @@ mod oracle;
 mod store;
 mod swaps;
 
-use crate::allocate::Problem;
+use crate::allocate::{Plan, Problem};
 use crate::calibrate::{Calibration, SearchText, sequences};
 use crate::codec::Format;
 use crate::error::{Error, Result};
@@ -24,6 +24,7 @@ use crate::job::{JobContext, Stage};
 use crate::model::Weights;
 use crate::numeric::metric::mean_and_standard_error;
 use crate::recipe::{Edit, Recipe};
+use crate::residual::{Candidate, Residual};
 use crate::source::Source;
 use indexmap::IndexMap;
 use journal::{Journal, Trial};
@@ -108,6 +109,9 @@ impl Kl {
 pub struct Refined {
     /// Formats of every quantized tensor.
     pub formats: IndexMap<String, Format>,
+    /// What is kept of the rounding error of some of them.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub residuals: IndexMap<String, Residual>,
     /// KL of the start on the search text.
     pub before: Kl,
     /// KL of the best on the search text: chosen on it, and so a little too low.
@@ -127,7 +131,7 @@ pub struct Refined {
 impl Refined {
     /// The edit that makes what was found part of a recipe.
     pub fn edit(&self, searcher: &str) -> Edit {
-        Edit::Searched { formats: self.formats.clone(), searcher: searcher.to_owned() }
+        Edit::Searched { formats: self.formats.clone(), residuals: self.residuals.clone(), searcher: searcher.to_owned() }
     }
 }
 
@@ -237,7 +241,8 @@ fn refine_in(original: &dyn Weights, tensors: &dyn Tensors, key: &str, from: Sta
             }
         }
     }
-    let mut found = Refined { formats: formats_of(problem, search.oracle.picks()), before, after, check: None, reverted: false, trials, accepted, cancelled };
+    let Plan { formats, residuals, .. } = plan_of(problem, search.oracle.picks());
+    let mut found = Refined { formats, residuals, before, after, check: None, reverted: false, trials, accepted, cancelled };
     if accepted > 0 && !cancelled {
         let changes: Vec<Change> = changes_between(&start, search.oracle.picks());
         let check = Oracle::new(original, tensors, runtime, problem, start.clone(), &text.check, cx)?;
@@ -246,7 +251,7 @@ fn refine_in(original: &dyn Weights, tensors: &dyn Tensors, key: &str, from: Sta
         // NaN is no improvement.
         found.reverted = !matches!(difference.mean.partial_cmp(&0.0), Some(std::cmp::Ordering::Less));
         if found.reverted {
-            found.formats = formats_of(problem, &start);
+            Plan { formats: found.formats, residuals: found.residuals, .. } = plan_of(problem, &start);
         }
     }
     Ok(found)
@@ -297,19 +302,20 @@ fn picks_of(problem: &Problem, recipe: &Recipe) -> Result<Vec<usize>> {
     let mut picks = Vec::with_capacity(problem.groups.len());
     for group in &problem.groups {
         let tensor = &group.tensors[0];
-        let format = recipe.tensors.get(tensor);
-        let place = if group.choices.len() == 1 { Some(0) } else { group.choices.iter().position(|c| Some(&c.format) == format) };
+        let residual = recipe.residuals.get(tensor).copied();
+        let candidate = recipe.tensors.get(tensor).map(|&format| Candidate { format, residual });
+        let place = if group.choices.len() == 1 { Some(0) } else { group.choices.iter().position(|c| Some(c.candidate()) == candidate) };
         picks.push(place.ok_or_else(|| Error::Mismatch {
             operation: "refine",
             expected: format!("a recipe of this problem, with one of its candidates for {tensor}"),
-            got: format.map_or_else(|| "none".to_owned(), ToString::to_string),
+            got: candidate.map_or_else(|| "none".to_owned(), |candidate| candidate.to_string()),
         })?);
     }
     Ok(picks)
 }
 
-fn formats_of(problem: &Problem, picks: &[usize]) -> IndexMap<String, Format> {
-    crate::allocate::Plan::new("refined", problem, picks, None).formats
+fn plan_of(problem: &Problem, picks: &[usize]) -> Plan {
+    Plan::new("refined", problem, picks, None)
 }
 
 fn changes_between(from: &[usize], to: &[usize]) -> Vec<Change> {

@@ -5,6 +5,7 @@ use crate::allocate::{Choice, Group};
 use crate::model::random::RandomLlama;
 use crate::model::{Transformer, logits_of};
 use crate::numeric::metric::kl_divergence;
+use crate::residual::Candidate;
 use crate::source::RopeLayout;
 use std::sync::Arc;
 use store::Rounded;
@@ -14,8 +15,8 @@ const FORMATS: [&str; 3] = ["INT2-g8", "INT4-g8", "INT8-g8"];
 struct InMemory(Format, Vec<u8>);
 
 impl Rounded for InMemory {
-    fn stored_as(&self) -> Format {
-        self.0
+    fn stored(&self) -> Candidate {
+        self.0.into()
     }
 
     fn bytes(&self) -> &[u8] {
@@ -24,7 +25,8 @@ impl Rounded for InMemory {
 }
 
 impl Tensors for RandomLlama {
-    fn get(&self, tensor: &str, format: Format) -> Result<Arc<dyn Rounded>> {
+    fn get(&self, tensor: &str, candidate: Candidate) -> Result<Arc<dyn Rounded>> {
+        let format = candidate.format;
         let (values, shape) = &self.tensors[tensor];
         let bytes = format.encode(values, shape[shape.len() - 1], None)?;
         Ok(Arc::new(InMemory(format, bytes)))
@@ -38,7 +40,7 @@ fn problem(model: &RandomLlama) -> Problem {
         let misleading = if name.contains("blk.0") { 1e-6 } else { 1.0 };
         let choices = FORMATS.iter().enumerate().map(|(i, f)| {
             let format: Format = f.parse().unwrap();
-            Choice { format, bytes: format.tensor_bytes(shape[0], shape[1]), cost: misleading * 0.05f64.powi(i as i32) }
+            Choice { format, residual: None, bytes: format.tensor_bytes(shape[0], shape[1]), cost: misleading * 0.05f64.powi(i as i32) }
         });
         Group { choices: choices.collect(), ..Group::new(vec![name.clone()], values.len() as u64) }
     });
@@ -46,7 +48,7 @@ fn problem(model: &RandomLlama) -> Problem {
 }
 
 fn recipe(problem: &Problem, picks: &[usize]) -> Recipe {
-    Recipe { tensors: formats_of(problem, picks), target: crate::allocate::Target::Vllm, ..Recipe::default() }
+    Recipe { tensors: plan_of(problem, picks).formats, target: crate::allocate::Target::Vllm, ..Recipe::default() }
 }
 
 fn text(model: &RandomLlama) -> SearchSequences {
@@ -69,7 +71,7 @@ fn whole_pass(model: &RandomLlama, problem: &Problem, picks: &[usize], sequences
     let mut other = model.clone();
     for (group, &pick) in problem.groups.iter().zip(picks) {
         let format = group.choices[pick].format;
-        let rounded = model.get(&group.tensors[0], format).unwrap();
+        let rounded = model.get(&group.tensors[0], format.into()).unwrap();
         format.decode(rounded.bytes(), &mut other.tensors[&group.tensors[0]].0);
     }
     let logits = |weights: &RandomLlama| -> Vec<Vec<f32>> {

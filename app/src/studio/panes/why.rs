@@ -15,8 +15,8 @@ pub fn ui(entry: &TensorEntry, model: &ViewModel<'_>, ui: &mut Ui) {
         note(ui, "Measure the model to see what decides a format");
         return;
     };
-    let format = plan.formats.get(&entry.name).copied();
-    let Some(why) = why(problem, plan.file_bytes, &entry.name, |c| Some(c.format) == format) else {
+    let candidate = plan.candidate(&entry.name);
+    let Some(why) = why(problem, plan.file_bytes, &entry.name, |c| Some(c.candidate()) == candidate) else {
         note(ui, "This tensor is not quantized, or has a format that was not measured");
         return;
     };
