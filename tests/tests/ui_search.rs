@@ -50,6 +50,8 @@ fn judging_measures_cells_shows_every_metric_and_calibrates_the_costs_as_one_ste
     let (mut driver, _folder) = measured(TextChoice::Bundled);
     let (before, metric) = (formats(&driver), driver.harness.state().session.cost_metric());
     assert!(metric != Metric::CalibratedKl && driver.harness.query_by_label_contains("rank correlation").is_none(), "nothing was probed");
+    driver.harness.get_by_label(JUDGE).scroll_to_me();
+    driver.frames(3);
     driver.harness.get_by_label(JUDGE).click();
     driver.wait("the evidence", 300, |s| s.session.table.as_ref().is_some_and(|t| t.evidence.trust.is_some()));
     {

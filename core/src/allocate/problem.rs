@@ -338,14 +338,14 @@ mod tests {
     /// A linear in Q4_0, Q5_0 and Q8_0, and in Q4_0 with a low rank of this error.
     fn with_residual(error: f64) -> Table {
         let mut linear = row("blk.0.ffn_down.weight", &[256, 256], &[(T::Q4_0, 0.1), (T::Q5_0, 0.03), (T::Q8_0, 0.001)]);
-        let kept: Candidate = "Q4_0+r8".parse().unwrap();
+        let kept: Candidate = "Q4_0+r4".parse().unwrap();
         linear.cells.insert(1, Cell { residual: kept.residual, bytes: kept.bytes(256, 256), ..cell(T::Q4_0, 256, 256, error) });
         table(vec![linear])
     }
 
     #[test]
     fn a_residual_is_chosen_exactly_where_it_wins_and_only_where_it_can_be_used() {
-        let between = "Q4_0+r8".parse::<Candidate>().unwrap().bytes(256, 256);
+        let between = "Q4_0+r4".parse::<Candidate>().unwrap().bytes(256, 256);
         let q5 = "Q5_0".parse::<Candidate>().unwrap().bytes(256, 256);
         assert!(between < q5, "{between} and {q5}");
         let chosen = |table: &Table, target: Target, bytes: u64| {
@@ -354,9 +354,9 @@ mod tests {
             assert_eq!(plan.residuals.is_empty(), plan.candidate("blk.0.ffn_down.weight").unwrap().residual.is_none());
             plan.candidate("blk.0.ffn_down.weight").unwrap().to_string()
         };
-        for (error, at_q5) in [(0.02, "Q4_0+r8"), (0.05, "Q5_0")] {
+        for (error, at_q5) in [(0.02, "Q4_0+r4"), (0.05, "Q5_0")] {
             let table = with_residual(error);
-            assert_eq!(chosen(&table, Target::Halftone, between), "Q4_0+r8", "better than Q4_0, and Q5_0 does not fit");
+            assert_eq!(chosen(&table, Target::Halftone, between), "Q4_0+r4", "better than Q4_0, and Q5_0 does not fit");
             assert_eq!(chosen(&table, Target::Halftone, between - 1), "Q4_0", "not a byte too many");
             assert_eq!(chosen(&table, Target::Halftone, q5), at_q5, "by its error");
             assert_eq!(chosen(&table, Target::LlamaCpp, q5), "Q5_0", "no operator");
@@ -368,16 +368,16 @@ mod tests {
     fn a_pinned_residual_is_priced_and_refused_where_it_cannot_be_used() {
         let table = with_residual(0.02);
         let mut rules = pinned(Target::Halftone, &[("blk.0.ffn_down.weight", T::Q4_0)]);
-        rules.residuals = [("blk.0.ffn_down.weight".to_owned(), "r8".parse().unwrap())].into();
-        let problem = Problem::new(&table, Metric::Weight, &rules).unwrap();
-        assert_eq!(formats(&problem.groups[0]), ["Q4_0+r8"]);
-        assert!((problem.groups[0].choices[0].cost - 0.02).abs() < 1e-12);
         rules.residuals = [("blk.0.ffn_down.weight".to_owned(), "r4".parse().unwrap())].into();
+        let problem = Problem::new(&table, Metric::Weight, &rules).unwrap();
+        assert_eq!(formats(&problem.groups[0]), ["Q4_0+r4"]);
+        assert!((problem.groups[0].choices[0].cost - 0.02).abs() < 1e-12);
+        rules.residuals = [("blk.0.ffn_down.weight".to_owned(), "r8".parse().unwrap())].into();
         let choice = Problem::new(&table, Metric::Weight, &rules).unwrap().groups[0].choices[0];
-        assert_eq!(choice.bytes, "Q4_0+r4".parse::<Candidate>().unwrap().bytes(256, 256), "its own bytes, measured or not");
+        assert_eq!(choice.bytes, "Q4_0+r8".parse::<Candidate>().unwrap().bytes(256, 256), "its own bytes, measured or not");
         rules.target = Target::LlamaCpp;
         let why = Problem::new(&table, Metric::Weight, &rules).unwrap_err().to_string();
-        assert!(why.contains("pinned at Q4_0+r4") && why.contains("llama.cpp"), "{why}");
+        assert!(why.contains("pinned at Q4_0+r8") && why.contains("llama.cpp"), "{why}");
     }
 
     #[test]

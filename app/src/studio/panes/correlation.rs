@@ -39,7 +39,7 @@ fn evidence(trust: &Trust, ui: &mut Ui) {
     for correlation in &trust.correlations {
         let used = if correlation.metric == trust.best { ", used" } else { "" };
         text_line(ui, correlation.metric.label(), &format!("{:.2}{used}", correlation.spearman))
-            .on_hover_text(format!("Kendall's τ {:.2}, over {} cells", correlation.kendall, correlation.cells));
+            .on_hover_text(format!("Kendall's tau {:.2}, over {} cells", correlation.kendall, correlation.cells));
     }
     let joint = &trust.all_together;
     text_line(ui, "All tensors together / sum of each alone", &format!("{:.2}", joint.ratio()))

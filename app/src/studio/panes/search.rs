@@ -35,7 +35,10 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
 fn told(found: &Refined, model: &ViewModel<'_>, ui: &mut Ui) {
     let stopped = if found.cancelled { "; stopped" } else { "" };
     let kl = |kl: halftone_core::refine::Kl| format!("{} ± {}", figures::error(kl.mean), figures::error(kl.error));
-    note(ui, format!("Measured KL {} → {} on the search text; {} trials, {} better{stopped}", kl(found.before), kl(found.after), found.trials, found.accepted));
+    note(
+        ui,
+        format!("Measured KL {}, now {} on the search text; {} trials, {} better{stopped}", kl(found.before), kl(found.after), found.trials, found.accepted),
+    );
     match (found.check, found.reverted) {
         (Some(check), true) => note(ui, format!("On other text it differs by {}, so the start was kept", kl(check))),
         (Some(check), false) => note(ui, format!("On other text it differs by {}", kl(check))),
