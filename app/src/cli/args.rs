@@ -9,6 +9,7 @@ use halftone_core::compute::DeviceChoice;
 use halftone_core::eval::Runtime;
 use halftone_core::export::ExportFormat;
 use halftone_core::gradient::GRADIENT_TOKENS;
+use halftone_core::residual::Candidate;
 use halftone_core::round::DEFAULT_ROUNDING;
 use halftone_core::transform::Reach;
 use std::path::PathBuf;
@@ -156,9 +157,9 @@ pub struct MeasureArgs {
     /// Activation statistics from `calibrate`, or an imatrix file; without it the table is weight-only
     #[arg(long, value_name = "CALIB")]
     pub calibration: Option<PathBuf>,
-    /// Candidates (default: the 2- to 8-bit ggml types)
+    /// Candidates (default: the 2- to 8-bit ggml types); with what is kept of the rounding error: Q4_0+r16, INT3-g32+o0.5%+r8
     #[arg(long, value_delimiter = ',', value_name = "FORMAT")]
-    pub formats: Vec<Format>,
+    pub formats: Vec<Candidate>,
     /// Metrics to fill beside weight, imatrix and activation; all need --probe-text (default with it: predicted-kl)
     #[arg(long = "metric", value_delimiter = ',', value_name = "NAME", value_parser = MEASURED)]
     pub metrics: Vec<String>,
@@ -363,6 +364,9 @@ pub struct AutoArgs {
     /// Skip the measured probe of each tensor's effect on the output; quicker, and usually a worse allocation
     #[arg(long)]
     pub no_probe: bool,
+    /// Measure so many cells at the logits, hold every metric against them, and go by the best, calibrated (12 to 24 are enough)
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "text")]
+    pub trust: usize,
     /// Skip the comparison at the end
     #[arg(long)]
     pub no_compare: bool,

@@ -133,16 +133,36 @@ pub(in crate::codec) fn finite(weight: f32) -> f32 {
     if weight.is_finite() { weight.clamp(-LARGEST, LARGEST) } else { 0.0 }
 }
 
-/// Divides importances by their largest; ones where none is positive. What is negative or not finite is 0.
+/// Scales importances so that the largest is 1, up to its last place; ones where none is positive. What is negative or not finite is 0.
 #[inline(always)]
 pub(in crate::codec) fn normalise(importance: &mut [f32]) {
+    // Two choices in a row, because two conditions joined are a branch and no vector code.
     for v in &mut *importance {
-        *v = if v.is_finite() && *v > 0.0 { *v } else { 0.0 };
+        let positive = max(0.0, *v);
+        *v = if positive < f32::INFINITY { positive } else { 0.0 };
     }
-    let largest = fold(importance, 0.0, max);
+    let largest = largest(importance);
+    // One division for all; that of the smallest numbers would overflow.
+    let (factor, offset) = if largest > 0.0 { (min(f32::MAX, 1.0 / largest), 0.0) } else { (0.0, 1.0) };
     for v in importance {
-        *v = if largest > 0.0 { *v / largest } else { 1.0 };
+        *v = *v * factor + offset;
     }
+}
+
+/// The largest of some numbers, at least 0.
+#[inline(always)]
+fn largest(values: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for c in 0..LANES {
+            lanes[c] = max(lanes[c], chunk[c]);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane = max(*lane, v);
+    }
+    tree(whole(lanes), max)
 }
 
 /// Whether all importances are the same.

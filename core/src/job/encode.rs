@@ -7,7 +7,7 @@ use crate::compute::KernelCall;
 use crate::error::Result;
 use crate::numeric::metric;
 use crate::report::{Notice, NoticeKind};
-use crate::residual::{Metric, Residual};
+use crate::residual::Residual;
 use crate::round::{Evidence, Inputs, Rounder, without_matrix};
 use crate::source::Source;
 
@@ -74,7 +74,10 @@ impl<'a> Encoder<'a> {
         let residual = match residual {
             None => None,
             Some(kind) => {
-                let stored = self.residual(&entry.name, kind, &weights, &decoded, columns, &mut notices)?;
+                if kind.shift && self.inputs.mean(&entry.name, columns).is_none() {
+                    notices.push(NoticeKind::Other { text: "the mean of its inputs is not known, so nothing is shifted".to_owned() });
+                }
+                let stored = kind.encode_for(&self.inputs, &entry.name, &weights, &decoded, columns)?;
                 kind.add(&stored, &mut decoded, columns);
                 bytes.extend_from_slice(&stored);
                 Some(StoredResidual { kind, bytes: stored.len() as u64 })
@@ -85,18 +88,6 @@ impl<'a> Encoder<'a> {
         let notices = notices.into_iter().map(|kind| Notice { tensor: Some(entry.name.clone()), kind }).collect();
         let hash = blake3::hash(&bytes).to_hex().to_string();
         Ok((RecordHeader { tensor: entry.name.clone(), stored_as: format, columns, residual, weight_error, hash, notices }, bytes))
-    }
-
-    /// What is kept of the difference, in the metric of the plain inputs: H where it is known, for keys and values too.
-    fn residual(&self, name: &str, kind: Residual, weights: &[f32], decoded: &[f32], columns: usize, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
-        let hessian = self.inputs.hessian(name, columns)?;
-        let importance = self.inputs.importance(name, columns).unwrap_or_else(|| vec![1.0; columns]);
-        let metric = hessian.as_ref().map_or(Metric::Diagonal(&importance), |hessian| Metric::Full(hessian.values()));
-        let mean = self.inputs.mean(name, columns);
-        if kind.shift && mean.is_none() {
-            notices.push(NoticeKind::Other { text: "the mean of its inputs is not known, so nothing is shifted".to_owned() });
-        }
-        kind.encode(weights, decoded, &metric, mean.as_deref())
     }
 
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {

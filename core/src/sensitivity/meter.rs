@@ -9,6 +9,7 @@ use crate::compute::KernelCall;
 use crate::error::Result;
 use crate::job::JobContext;
 use crate::report::NoticeKind;
+use crate::residual::Candidate;
 use crate::round::{Evidence, Inputs, Rounded, Rounder};
 use crate::source::{Source, TensorEntry};
 use rayon::prelude::*;
@@ -26,8 +27,8 @@ impl<'a> Meter<'a> {
         Self { source, cx, inputs: Inputs::new(calibration), rounder }
     }
 
-    /// The bytes of a tensor as [`Self::row`] measured them.
-    pub fn encoded(&self, index: usize, stored_as: Format) -> Result<Vec<u8>> {
+    /// The bytes of a tensor as [`Self::row`] measured them: codes, then the residual.
+    pub fn encoded(&self, index: usize, stored: Candidate) -> Result<Vec<u8>> {
         let entry = &self.source.tensors[index];
         let mut weights = self.source.view(index).to_f32()?;
         self.zero_non_finite(entry, &mut weights);
@@ -35,24 +36,31 @@ impl<'a> Meter<'a> {
         let importance = self.inputs.importance(&entry.name, columns);
         let hessian = self.inputs.hessian(&entry.name, columns)?;
         let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
-        Ok(self.round(&weights, columns, stored_as, evidence)?.bytes)
+        let mut bytes = self.round(&weights, columns, stored.format, evidence)?.bytes;
+        if let Some(residual) = stored.residual {
+            let mut quantized = vec![0.0; weights.len()];
+            stored.format.decode(&bytes, &mut quantized);
+            bytes.extend(residual.encode_for(&self.inputs, &entry.name, &weights, &quantized, columns)?);
+        }
+        Ok(bytes)
     }
 
     /// The weights of a tensor after encoding and decoding.
-    pub fn quantized(&self, index: usize, stored_as: Format) -> Result<Vec<f32>> {
-        let mut quantized = vec![0.0; self.source.tensors[index].elements()];
-        stored_as.decode(&self.encoded(index, stored_as)?, &mut quantized);
+    pub fn quantized(&self, index: usize, stored: Candidate) -> Result<Vec<f32>> {
+        let entry = &self.source.tensors[index];
+        let mut quantized = vec![0.0; entry.elements()];
+        stored.decode(&self.encoded(index, stored)?, &mut quantized, entry.columns());
         Ok(quantized)
     }
 
     /// Measures one tensor by all of `metrics`.
-    pub fn row(&self, index: usize, formats: &[Format], metrics: &[&dyn CellMetric]) -> Result<(Row, Descriptors)> {
+    pub fn row(&self, index: usize, candidates: &[Candidate], metrics: &[&dyn CellMetric]) -> Result<(Row, Descriptors)> {
         self.cx.checkpoint()?;
         let entry = &self.source.tensors[index];
         let (rows, columns) = (entry.rows(), entry.columns());
         let mut weights = self.source.view(index).to_f32()?;
         self.zero_non_finite(entry, &mut weights);
-        for &wanted in formats {
+        for wanted in candidates.iter().map(|c| c.format) {
             let used = wanted.for_columns(columns);
             if used != wanted {
                 // Once for a row length: every model whose rows are short would else say it of each tensor.
@@ -73,18 +81,34 @@ impl<'a> Meter<'a> {
 
         let mut cells = Vec::new();
         let mut remarks: Vec<String> = Vec::new();
-        for (format, stored_as) in distinct(formats, columns) {
+        // Candidates of one format are neighbours, and rounded once.
+        let mut codes: Option<(Format, Vec<u8>)> = None;
+        for (wanted, stored) in distinct(candidates, columns) {
             self.cx.checkpoint()?;
-            let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
-            let Rounded { bytes, remark } = self.round(&weights, columns, stored_as, evidence)?;
-            remarks.extend(remark);
-            let difference = difference(&weights, columns, stored_as, &bytes);
+            let bytes = match codes.take().filter(|(format, _)| *format == stored.format) {
+                Some((_, bytes)) => bytes,
+                None => {
+                    let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
+                    let Rounded { bytes, remark } = self.round(&weights, columns, stored.format, evidence)?;
+                    remarks.extend(remark);
+                    bytes
+                }
+            };
+            let mut difference = vec![0.0; weights.len()];
+            stored.format.decode(&bytes, &mut difference);
+            if let Some(residual) = stored.residual {
+                let kept = residual.encode_for(&self.inputs, &entry.name, &weights, &difference, columns)?;
+                residual.add(&kept, &mut difference, columns);
+            }
+            subtract(&mut difference, &weights, columns);
+            codes = Some((stored.format, bytes));
             let error = powers(&difference, columns, importance);
             let subject = Subject { tensor: &entry.name, difference: &difference, norm: &norm, error: &error, output, output_error: layer_power(&difference)? };
             let mut cell = Cell {
-                format,
-                stored_as,
-                bytes: stored_as.tensor_bytes(rows, columns),
+                format: wanted.format,
+                stored_as: stored.format,
+                residual: stored.residual,
+                bytes: stored.bytes(rows, columns),
                 weight_error: 0.0,
                 imatrix_error: None,
                 activation_error: None,
@@ -95,6 +119,9 @@ impl<'a> Meter<'a> {
                 cell.set(metric.metric(), metric.of_difference(&subject)?);
             }
             cells.push(cell);
+        }
+        if candidates.iter().any(|c| c.residual.is_some()) {
+            cells.sort_by_key(|cell| cell.bytes);
         }
         // Most of them are of the tensor and not of the format.
         remarks.dedup();
@@ -136,19 +163,20 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// The candidates that are stored differently in rows of `columns`, with what they are stored as, by rising bits. Of candidates stored
-/// alike the one that needs no fallback stands for all.
-fn distinct(formats: &[Format], columns: usize) -> Vec<(Format, Format)> {
-    let mut distinct: Vec<(Format, Format)> = Vec::new();
-    for &format in formats {
-        let stored = format.for_columns(columns);
+/// The candidates that are stored differently in rows of `columns`, with what they are stored as, by rising bits of the format. Of candidates
+/// stored alike the one that needs no fallback stands for all.
+fn distinct(candidates: &[Candidate], columns: usize) -> Vec<(Candidate, Candidate)> {
+    let mut distinct: Vec<(Candidate, Candidate)> = Vec::new();
+    for &candidate in candidates {
+        let stored = candidate.for_columns(columns);
         match distinct.iter_mut().find(|(_, other)| *other == stored) {
-            Some(known) if format == stored => known.0 = format,
+            Some(known) if candidate == stored => known.0 = candidate,
             Some(_) => {}
-            None => distinct.push((format, stored)),
+            None => distinct.push((candidate, stored)),
         }
     }
-    distinct.sort_by(|a, b| a.1.bits().total_cmp(&b.1.bits()));
+    let first = |format: Format| candidates.iter().position(|c| c.for_columns(columns).format == format);
+    distinct.sort_by(|(_, a), (_, b)| a.format.bits().total_cmp(&b.format.bits()).then(first(a.format).cmp(&first(b.format))));
     distinct
 }
 
@@ -157,15 +185,12 @@ pub(super) fn chunk_rows(columns: usize) -> usize {
     (65_536 / columns.max(1)).max(1)
 }
 
-/// Δ = Ŵ − W.
-fn difference(weights: &[f32], columns: usize, stored_as: Format, bytes: &[u8]) -> Vec<f32> {
-    let mut difference = vec![0.0f32; weights.len()];
-    stored_as.decode(bytes, &mut difference);
+/// Ŵ becomes Δ = Ŵ − W.
+fn subtract(quantized: &mut [f32], weights: &[f32], columns: usize) {
     let chunk = chunk_rows(columns) * columns;
-    difference.par_chunks_mut(chunk).zip(weights.par_chunks(chunk)).for_each(|(difference, weights)| {
-        for (d, w) in difference.iter_mut().zip(weights) {
-            *d -= w;
+    quantized.par_chunks_mut(chunk).zip(weights.par_chunks(chunk)).for_each(|(quantized, weights)| {
+        for (q, w) in quantized.iter_mut().zip(weights) {
+            *q -= w;
         }
     });
-    difference
 }

@@ -117,7 +117,12 @@ pub fn progress(job: &Job, ui: &mut Ui, outbox: &mut Outbox) {
             if ui.button(if paused { "Resume" } else { "Pause" }).clicked() {
                 outbox.push(Command::Pause(job.id, !paused));
             }
-            if ui.button("Cancel").on_hover_text("Finished tensors are kept").clicked() {
+            let kept = match job.label {
+                "Quantize" => "Finished tensors are kept",
+                "Search" => "The best so far is kept",
+                _ => "What it did so far is lost",
+            };
+            if ui.button("Cancel").on_hover_text(kept).clicked() {
                 outbox.push(Command::Cancel(job.id));
             }
         }

@@ -10,6 +10,7 @@ fn cell(t: T, error: f64) -> Cell {
     Cell {
         format,
         stored_as: format,
+        residual: None,
         bytes,
         weight_error: error,
         imatrix_error: None,
@@ -47,18 +48,18 @@ fn table() -> Table {
 fn trusted() -> Table {
     let mut table = table();
     let mut cells = Vec::new();
-    for (tensor, stored_as) in choose(&table.rows, 20) {
+    for (tensor, stored) in choose(&table.rows, 20) {
         let row = table.rows.iter_mut().find(|r| r.tensor == tensor).unwrap();
-        let cell = row.cells.iter_mut().find(|c| c.stored_as == stored_as).unwrap();
+        let cell = row.cells.iter_mut().find(|c| c.stored() == stored).unwrap();
         let kl = 3.0 * cell.activation_error.unwrap();
         (cell.more.measured_kl, cell.more.measured_kl_error) = (Some(kl), Some(kl / 10.0));
         // A metric that says nothing.
         cell.predicted_kl = None;
-        cells.push(ProbedCell { tensor, stored_as, kl, error: kl / 10.0 });
+        cells.push(ProbedCell { tensor, stored_as: stored.format, residual: stored.residual, kl, error: kl / 10.0 });
     }
     let correlations = correlations(&table, &cells);
     let best = correlations[0].metric;
-    let pairs: Vec<(f64, f64)> = cells.iter().map(|p| (cell_of(&table, &p.tensor, p.stored_as).unwrap().metric(best).unwrap(), p.kl)).collect();
+    let pairs: Vec<(f64, f64)> = cells.iter().map(|p| (cell_of(&table, &p.tensor, p.stored()).unwrap().metric(best).unwrap(), p.kl)).collect();
     let joint = Joint { tensors: 20, separately: 1.0, together: 0.8, error: 0.01 };
     let fit = Fit::of(&pairs).unwrap();
     table.evidence.trust = Some(Trust { tokens: 512, cells, correlations, best, fit, probed_together: joint, all_together: joint });
@@ -70,7 +71,7 @@ fn trusted() -> Table {
 fn probed_cells_are_spread_over_roles_depths_and_candidates() {
     let table = table();
     let cells = choose(&table.rows, 20);
-    let count = |f: &dyn Fn(&(String, Format)) -> String| cells.iter().map(f).collect::<std::collections::BTreeSet<_>>().len();
+    let count = |f: &dyn Fn(&(String, Candidate)) -> String| cells.iter().map(f).collect::<std::collections::BTreeSet<_>>().len();
     assert_eq!((cells.len(), count(&|c| c.0.clone())), (20, 20), "each tensor once");
     assert_eq!(count(&|c| c.1.to_string()), 3, "all candidates");
     assert!(count(&|c| table.row(&c.0).unwrap().block.unwrap().to_string()) >= 8, "most of ten blocks");
