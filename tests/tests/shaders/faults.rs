@@ -2,7 +2,7 @@
 
 use super::group_quantize::{GUARD, Quantized, case};
 use super::{devices, gpu, normal};
-use halftone_core::compute::gpu::Gpu;
+use halftone_core::compute::gpu::{Fault, Gpu};
 use halftone_core::compute::{Backend, Cpu, DeviceChoice, KernelCall, backend};
 use halftone_core::error::Error;
 use halftone_core::job::CancelToken;
@@ -70,7 +70,7 @@ fn a_lost_device_is_an_error_and_not_a_panic() {
     let c = case(64, 96, 32, 3, false, false);
     let weights = normal(c.rows * c.columns, 12);
     Quantized::on(&device, c, &weights, &[], &CancelToken::default()).1.expect("works at first");
-    device.lose();
+    device.fail(Fault::Lost);
     for _ in 0..2 {
         let error = Quantized::on(&device, c, &weights, &[], &CancelToken::default()).1.expect_err("lost");
         assert!(matches!(error, Error::Device { .. }), "{error}");

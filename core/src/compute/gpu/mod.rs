@@ -2,32 +2,40 @@
 //! the binding limit and by time; cancel is looked at between them. A device must pass a self-test against the twins before it is used.
 
 mod adapter;
-mod device;
+pub(crate) mod engine;
+mod group_quantize;
+mod layer_error;
+mod meter;
 mod pace;
+mod pool;
 mod self_test;
+mod statistics;
+mod stopwatch;
 mod tiles;
 
 use super::{Backend, Capabilities, DeviceChoice, KernelCall, operands};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
-use device::Device;
-use pace::Pace;
-use parking_lot::Mutex;
+use engine::Engine;
+use halftone_shaders::twin::group_quantize::Scheme;
+
+pub use meter::KernelUse;
 
 /// A GPU, by any of the APIs wgpu speaks.
 pub struct Gpu {
     capabilities: Capabilities,
-    device: Device,
-    paces: Paces,
-    /// One kernel at a time: a second one would only wait in the queue and spoil the first one's timing.
-    turn: Mutex<()>,
+    engine: Engine,
 }
 
-/// The pace of each kernel, counted in weights, values and multiplications.
-struct Paces {
-    group_quantize: Pace,
-    statistics: Pace,
-    layer_error: Pace,
+/// What can go wrong with a device, for tests of what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The driver takes the device away; everything later fails.
+    Lost,
+    /// There is no memory left for a buffer.
+    OutOfMemory,
+    /// A command is refused.
+    Validation,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -44,12 +52,8 @@ impl Gpu {
     pub fn open(choice: &DeviceChoice) -> Result<Self> {
         let none = || Error::Device { device: "gpu".to_owned(), detail: "there is no hardware adapter".to_owned() };
         let adapter = adapter::choose(choice, adapter::enumerate())?.ok_or_else(none)?;
-        let gpu = Self {
-            capabilities: adapter::capabilities(&adapter),
-            device: Device::open(&adapter)?,
-            paces: Paces { group_quantize: Pace::new(1 << 15), statistics: Pace::new(1 << 18), layer_error: Pace::new(1 << 22) },
-            turn: Mutex::new(()),
-        };
+        let capabilities = adapter::capabilities(&adapter);
+        let gpu = Self { engine: Engine::open(&adapter, capabilities.max_binding_bytes)?, capabilities };
         self_test::check(&gpu)?;
         tracing::info!(adapter = gpu.capabilities.name, "compute device opened");
         Ok(gpu)
@@ -57,12 +61,27 @@ impl Gpu {
 
     /// How many submits it has made; for tests of tiling and cancelling.
     pub fn submits(&self) -> u64 {
-        self.device.submits()
+        self.engine.submits()
     }
 
-    /// Gives the device back to the driver as if it were lost: every later run fails. For tests of what follows.
-    pub fn lose(&self) {
-        self.device.destroy();
+    /// What each kernel has done since the device was opened.
+    pub fn used(&self) -> Vec<KernelUse> {
+        self.engine.used()
+    }
+
+    /// Whether the times of [`Self::used`] are the device's own; else they are shared out of whole submits.
+    pub fn has_timestamps(&self) -> bool {
+        self.engine.has_timestamps()
+    }
+
+    /// Makes something go wrong, for tests of what follows.
+    pub fn fail(&self, fault: Fault) {
+        let source = || Box::new(std::io::Error::other("injected"));
+        match fault {
+            Fault::Lost => self.engine.destroy(),
+            Fault::OutOfMemory => self.engine.raise(&wgpu::Error::OutOfMemory { source: source() }),
+            Fault::Validation => self.engine.raise(&wgpu::Error::Validation { source: source(), description: "injected".to_owned() }),
+        }
     }
 }
 
@@ -73,14 +92,14 @@ impl Backend for Gpu {
 
     fn run(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
         operands::check(&call)?;
-        let _turn = self.turn.lock();
+        let engine = &self.engine;
         match call {
             KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
-                let scheme = halftone_shaders::twin::group_quantize::Scheme { bits, group, symmetric };
-                tiles::group_quantize(self, weights, columns, importance, scheme, codes, scales, zeros, cancel)
+                let scheme = Scheme { bits, group, symmetric };
+                group_quantize::run(engine, weights, columns, importance, scheme, codes, scales, zeros, cancel)
             }
-            KernelCall::Statistics { values, absmax, histogram, sums } => tiles::statistics(self, values, absmax, histogram, sums, cancel),
-            KernelCall::LayerError { difference, columns, hessian, row_errors } => tiles::layer_error(self, difference, columns, hessian, row_errors, cancel),
+            KernelCall::Statistics { values, absmax, histogram, sums } => statistics::run(engine, values, absmax, histogram, sums, cancel),
+            KernelCall::LayerError { difference, columns, hessian, row_errors } => layer_error::run(engine, difference, columns, hessian, row_errors, cancel),
         }
     }
 }
