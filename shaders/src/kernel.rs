@@ -81,7 +81,13 @@ kernels! {
     "Blocks with one scale: Q4_0, Q5_0, Q8_0, IQ4_NL."
     EncodeBlocks encode_blocks with exact blocks scale_search [256, 1] { Read weights, Read importance, Write encoded };
     "Super-blocks with integer scales: Q3_K, Q6_K, IQ4_XS."
-    EncodeSuperBlocks encode_super_blocks with exact blocks scale_search [256, 1] { Read weights, Read importance, Write encoded };
+    EncodeSuperBlocks encode_super_blocks with exact blocks scale_search super_blocks [256, 1] { Read weights, Read importance, Write encoded };
+    "Blocks with a scale and an offset: Q4_1, Q5_1."
+    EncodeAffineBlocks encode_affine_blocks with exact blocks affine_search [256, 1] { Read weights, Read importance, Write encoded };
+    "Super-blocks with integer scales and minima: Q2_K, Q4_K, Q5_K."
+    EncodeAffineSuperBlocks encode_affine_super_blocks with exact blocks affine_search super_blocks [256, 1] { Read weights, Read importance, Write encoded };
+    "Four-bit floats: MXFP4, NVFP4."
+    EncodeFp4 encode_fp4 with exact blocks [256, 1] { Read weights, Read importance, Write encoded };
     "Rows of tr(ΔHΔᵀ)."
     LayerError layer_error [8, 8] { Read difference, Read hessian, Write partials };
 }

@@ -1,11 +1,4 @@
-// Super-blocks of 256 with integer scales under one factor: what src/twin/encode_super_blocks.rs defines, byte for byte. A workgroup has two;
-// those with sub-blocks of 16 go one after the other.
-
-var<workgroup> piece_values: array<f32, 16>;
-
-fn width() -> u32 {
-    return select(16u, 32u, params.format == IQ4_XS);
-}
+// Super-blocks of 256 with integer scales under one factor: what src/twin/encode_super_blocks.rs defines, byte for byte.
 
 fn block_bytes() -> u32 {
     switch params.format {
@@ -13,40 +6,6 @@ fn block_bytes() -> u32 {
         case Q6_K: { return 210u; }
         default: { return 136u; }
     }
-}
-
-// Sums a value of each sub-block over the super-block, in order.
-fn block_sum(v: f32) -> f32 {
-    if lane == 0u {
-        piece_values[piece] = v;
-    }
-    workgroupBarrier();
-    let pieces = 256u / width();
-    let first = piece / pieces * pieces;
-    var sum = 0.0;
-    for (var s = 0u; s < pieces; s += 1u) {
-        sum = add(sum, piece_values[first + s]);
-    }
-    workgroupBarrier();
-    return sum;
-}
-
-// The value of largest magnitude, with its sign.
-fn block_extreme(v: f32) -> f32 {
-    if lane == 0u {
-        piece_values[piece] = v;
-    }
-    workgroupBarrier();
-    let pieces = 256u / width();
-    let first = piece / pieces * pieces;
-    var low = 0.0;
-    var high = 0.0;
-    for (var s = 0u; s < pieces; s += 1u) {
-        low = min(low, piece_values[first + s]);
-        high = max(high, piece_values[first + s]);
-    }
-    workgroupBarrier();
-    return select(low, high, high > -low);
 }
 
 // The factor and the sub-block's integer scale.

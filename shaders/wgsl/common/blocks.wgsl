@@ -162,7 +162,10 @@ fn put_half(byte: u32, value: f32) {
 fn write_bytes(workgroup: u32, words: u32) {
     workgroupBarrier();
     for (var i = thread; i < words; i += THREADS) {
-        encoded[workgroup * words + i] = atomicLoad(&bytes[i]);
+        // Workgroups in two axes may be more than are needed.
+        if workgroup * words + i < arrayLength(&encoded) {
+            encoded[workgroup * words + i] = atomicLoad(&bytes[i]);
+        }
     }
 }
 
