@@ -1,6 +1,6 @@
 //! One tensor: read, rounded and encoded as its format, decoded again to know the error.
 
-use super::{JobContext, RecordHeader, StoredResidual};
+use super::{CancelToken, JobContext, RecordHeader, StoredResidual};
 use crate::calibrate::Calibration;
 use crate::codec::{Format, Granularity, IntFormat};
 use crate::compute::{self, Backend, DeviceChoice, KernelCall};
@@ -112,12 +112,33 @@ impl<'a> Encoder<'a> {
             }
             return self.group_quantize(weights, columns, int, usize::from(group), evidence.importance.unwrap_or_default(), notices);
         }
+        if compute::encoder(format).is_some() && !(self.rounder.uses_hessian() && evidence.hessian.is_some()) {
+            if self.rounder.uses_hessian() {
+                notices.push(NoticeKind::Other { text: without_matrix(self.rounder.name()) });
+            }
+            let mut bytes = vec![0; format.tensor_bytes(weights.len() / columns, columns) as usize];
+            let importance = evidence.importance.unwrap_or_default();
+            self.on_device(notices, |backend, cancel| {
+                backend.run(KernelCall::Encode { format, weights, columns, importance, bytes: &mut bytes }, cancel)
+            })?;
+            return Ok(bytes);
+        }
         let rounded = self.rounder.round(weights, columns, format, evidence)?;
         notices.extend(rounded.remark.map(|text| NoticeKind::Other { text }));
         Ok(rounded.bytes)
     }
 
-    /// Group-wise integers have a kernel; the device does them, and the CPU where it fails. The integers are the same.
+    /// What has a kernel is done by the device, and by the CPU where that fails. The bytes are the same.
+    fn on_device(&self, notices: &mut Vec<NoticeKind>, mut run: impl FnMut(&dyn Backend, &CancelToken) -> Result<()>) -> Result<()> {
+        match run(&*self.device()?, &self.cx.cancel) {
+            Err(Error::Device { device, detail }) => {
+                notices.push(NoticeKind::DeviceFallback { reason: format!("{device}: {detail}") });
+                run(&*compute::backend(&DeviceChoice::Cpu)?, &self.cx.cancel)
+            }
+            other => other,
+        }
+    }
+
     fn group_quantize(
         &self,
         weights: &[f32],
@@ -129,18 +150,11 @@ impl<'a> Encoder<'a> {
     ) -> Result<Vec<u8>> {
         let groups = weights.len() / group;
         let (mut codes, mut scales, mut zeros) = (vec![0; weights.len()], vec![0.0; groups], vec![0; groups]);
-        let mut run = |backend: &dyn Backend| {
+        self.on_device(notices, |backend, cancel| {
             let (codes, scales, zeros) = (&mut codes, &mut scales, &mut zeros);
             let (bits, symmetric) = (u32::from(int.bits), int.symmetric);
-            backend.run(KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros }, &self.cx.cancel)
-        };
-        match run(&*self.device()?) {
-            Err(Error::Device { device, detail }) => {
-                notices.push(NoticeKind::DeviceFallback { reason: format!("{device}: {detail}") });
-                run(&*compute::backend(&DeviceChoice::Cpu)?)?;
-            }
-            other => other?,
-        }
+            backend.run(KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros }, cancel)
+        })?;
         let mut bytes = vec![0; Format::Int(int).tensor_bytes(weights.len() / columns, columns) as usize];
         int.pack(&codes, &scales, &zeros, &mut bytes);
         Ok(bytes)
