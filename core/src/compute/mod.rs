@@ -3,16 +3,19 @@
 
 pub mod bench;
 mod cpu;
+mod encode;
 pub mod gpu;
 mod operands;
 mod threads;
 
+use crate::codec::Format;
 use crate::error::Result;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub use cpu::Cpu;
+pub(crate) use encode::kernel as encoder;
 pub use threads::set_threads;
 
 /// Which device the user asked for.
@@ -78,6 +81,19 @@ pub enum KernelCall<'a> {
         scales: &'a mut [f32],
         /// Out: one zero point a group.
         zeros: &'a mut [u8],
+    },
+    /// Whole tensors in formats that have a kernel, each weight to the nearest code after the format's scale search; see `halftone_shaders::blocks`.
+    Encode {
+        /// What to encode as.
+        format: Format,
+        /// Rows of `columns` values, whole blocks.
+        weights: &'a [f32],
+        /// Row length.
+        columns: usize,
+        /// One importance a column; empty: all 1.
+        importance: &'a [f32],
+        /// Out: the tensor.
+        bytes: &'a mut [u8],
     },
     /// Moments, extremes and histogram; see `halftone_shaders::twin::statistics`.
     Statistics {

@@ -3,7 +3,7 @@
 use super::{JobContext, RecordHeader, StoredResidual};
 use crate::calibrate::Calibration;
 use crate::codec::{Format, Granularity, IntFormat};
-use crate::compute::KernelCall;
+use crate::compute::{self, KernelCall};
 use crate::error::Result;
 use crate::numeric::metric;
 use crate::report::{Notice, NoticeKind};
@@ -98,6 +98,15 @@ impl<'a> Encoder<'a> {
                 notices.push(NoticeKind::Other { text: without_matrix(self.rounder.name()) });
             }
             return self.group_quantize(weights, columns, int, usize::from(group), evidence.importance.unwrap_or_default());
+        }
+        if compute::encoder(format).is_some() && !(self.rounder.uses_hessian() && evidence.hessian.is_some()) {
+            if self.rounder.uses_hessian() {
+                notices.push(NoticeKind::Other { text: without_matrix(self.rounder.name()) });
+            }
+            let mut bytes = vec![0; format.tensor_bytes(weights.len() / columns, columns) as usize];
+            let importance = evidence.importance.unwrap_or_default();
+            self.cx.compute(|device| device.run(KernelCall::Encode { format, weights, columns, importance, bytes: &mut bytes }, &self.cx.cancel))?;
+            return Ok(bytes);
         }
         let rounded = self.cx.compute(|device| self.rounder.round(weights, columns, format, Evidence { gpu: device.gpu(), ..evidence }))?;
         notices.extend(rounded.remark.map(|text| NoticeKind::Other { text }));

@@ -1,5 +1,10 @@
 //! What each kernel computes, over plain slices: the one definition of each algorithm. No threads and no SIMD here; callers split rows.
 
+pub mod encode_affine_blocks;
+pub mod encode_affine_super_blocks;
+pub mod encode_blocks;
+pub mod encode_fp4;
+pub mod encode_super_blocks;
 pub mod feedback_columns;
 pub mod feedback_product;
 pub mod group_quantize;

@@ -1,6 +1,7 @@
 //! Kernels against their twins, the kernel table against the folder, the uniform structs against naga, and what happens when a device
 //! fails. Needs an adapter; Mesa's lavapipe will do.
 
+mod encode;
 mod faults;
 mod feedback;
 mod group_quantize;

@@ -2,6 +2,7 @@
 //! the binding limit and by time; cancel is looked at between them. A device must pass a self-test against the twins before it is used.
 
 mod adapter;
+mod encode;
 pub(crate) mod engine;
 mod feedback;
 mod group_quantize;
@@ -151,6 +152,7 @@ impl Backend for Gpu {
                 let scheme = Scheme { bits, group, symmetric };
                 group_quantize::run(engine, weights, columns, importance, scheme, codes, scales, zeros, cancel)
             }
+            KernelCall::Encode { format, weights, columns, importance, bytes } => encode::run(engine, format, weights, columns, importance, bytes, cancel),
             KernelCall::Statistics { values, absmax, histogram, sums } => statistics::run(engine, values, absmax, histogram, sums, cancel),
             KernelCall::LayerError { difference, columns, hessian, row_errors } => layer_error::run(engine, difference, columns, hessian, row_errors, cancel),
         }

@@ -1,7 +1,8 @@
 //! Whether a device computes what the twins define: run once when it is opened, since a driver with a broken compiler must not
 //! quantize anyone's model.
 
-use crate::compute::{Backend, KernelCall};
+use crate::codec::{Format, GgmlType};
+use crate::compute::{Backend, KernelCall, encoder};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use halftone_shaders::twin::{group_quantize, layer_error, statistics};
@@ -17,6 +18,7 @@ const GROUP: usize = 24;
 pub(super) fn check(backend: &dyn Backend) -> Result<()> {
     let values: Vec<f32> = (0..ROWS * COLUMNS).map(|i| ((i * 2_654_435_761 % 1013) as f32 - 480.0) / 97.0).collect();
     group_quantize(backend, &values)?;
+    encode(backend)?;
     statistics(backend, &values)?;
     layer_error(backend, &values)
 }
@@ -41,6 +43,31 @@ fn group_quantize(backend: &dyn Backend, values: &[f32]) -> Result<()> {
     };
     backend.run(call, &CancelToken::default())?;
     verdict(backend, "group_quantize", got == want)
+}
+
+/// Two rows of three super-blocks with heavy tails, among them a block of zeros, a flat one and one near the smallest scale.
+fn encode(backend: &dyn Backend) -> Result<()> {
+    const COLUMNS: usize = 768;
+    let weight = |i: usize| {
+        let v = (i * 2_654_435_761 % 2027) as f32 / 1013.5 - 1.0;
+        match i / 64 % 12 {
+            3 => 0.0,
+            5 => 0.37,
+            7 => v * 1e-6,
+            _ => v * v * v,
+        }
+    };
+    let weights: Vec<f32> = (0..2 * COLUMNS).map(weight).collect();
+    let importance: Vec<f32> = (0..COLUMNS).map(|i| (1 + i * 7 % 29) as f32).collect();
+    let formats = GgmlType::ALL.iter().map(|kind| Format::Ggml(*kind)).chain([Format::ScaledNvfp4]);
+    for (format, encoder) in formats.filter_map(|format| Some((format, encoder(format)?))) {
+        let want = format.encode(&weights, COLUMNS, Some(&importance))?;
+        let mut bytes = vec![0; want.len()];
+        let call = KernelCall::Encode { format, weights: &weights, columns: COLUMNS, importance: &importance, bytes: &mut bytes };
+        backend.run(call, &CancelToken::default())?;
+        verdict(backend, encoder.kernel.name(), bytes == want)?;
+    }
+    Ok(())
 }
 
 fn statistics(backend: &dyn Backend, values: &[f32]) -> Result<()> {
@@ -78,6 +105,19 @@ mod tests {
     use super::*;
     use crate::compute::{Capabilities, Cpu};
 
+    /// Nothing, and the kernels.
+    const LIES: &[&str] = &[
+        "",
+        "group_quantize",
+        "statistics",
+        "layer_error",
+        "encode_blocks",
+        "encode_affine_blocks",
+        "encode_super_blocks",
+        "encode_affine_super_blocks",
+        "encode_fp4",
+    ];
+
     /// Computes rightly, then spoils one number of one kernel.
     struct Liar(Cpu, usize);
 
@@ -91,15 +131,21 @@ mod tests {
                 KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
                     let call = KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes: &mut *codes, scales, zeros };
                     self.0.run(call, cancel)?;
-                    codes[17] ^= u8::from(self.1 == 1);
+                    codes[17] ^= u8::from(LIES[self.1] == "group_quantize");
+                }
+                KernelCall::Encode { format, weights, columns, importance, bytes } => {
+                    let call = KernelCall::Encode { format, weights, columns, importance, bytes: &mut *bytes };
+                    self.0.run(call, cancel)?;
+                    let kernel = encoder(format).expect("a kernel").kernel;
+                    bytes[40] ^= u8::from(LIES[self.1] == kernel.name()) << 5;
                 }
                 KernelCall::Statistics { values, absmax, histogram, sums } => {
                     self.0.run(KernelCall::Statistics { values, absmax, histogram: &mut *histogram, sums }, cancel)?;
-                    histogram[60] += u64::from(self.1 == 2);
+                    histogram[60] += u64::from(LIES[self.1] == "statistics");
                 }
                 KernelCall::LayerError { difference, columns, hessian, row_errors } => {
                     self.0.run(KernelCall::LayerError { difference, columns, hessian, row_errors: &mut *row_errors }, cancel)?;
-                    row_errors[3] *= if self.1 == 3 { 1.001 } else { 1.0 };
+                    row_errors[3] *= if LIES[self.1] == "layer_error" { 1.001 } else { 1.0 };
                 }
             }
             Ok(())
@@ -109,7 +155,7 @@ mod tests {
     #[test]
     fn a_device_that_spoils_one_number_of_any_kernel_is_refused() {
         check(&Liar(Cpu::default(), 0)).expect("an honest device passes");
-        for (kernel, name) in [(1, "group_quantize"), (2, "statistics"), (3, "layer_error")] {
+        for (kernel, name) in LIES.iter().enumerate().skip(1) {
             let error = check(&Liar(Cpu::default(), kernel)).expect_err(name);
             assert!(matches!(&error, Error::Device { detail, .. } if detail.contains(name)), "{error}");
         }
