@@ -280,18 +280,7 @@ mod tests {
             .iter()
             .map(|name| {
                 let format: Format = name.parse().expect("a format");
-                let bytes = format.tensor_bytes(256, 256);
-                Cell {
-                    format,
-                    stored_as: format,
-                    residual: None,
-                    bytes,
-                    weight_error: 0.1,
-                    imatrix_error: None,
-                    activation_error: None,
-                    predicted_kl: None,
-                    more: Default::default(),
-                }
+                Cell::new(format.into(), format.into(), format.tensor_bytes(256, 256), 0.1)
             })
             .collect();
         Row { tensor: "t".into(), role: Role::Up, block: Some(0), fused: None, shape: vec![256, 256], source_bytes: 262_144, cells }

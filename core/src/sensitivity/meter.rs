@@ -2,7 +2,7 @@
 
 use super::descriptors::{Descriptors, zero_share};
 use super::metrics::{CellMetric, Subject, powers};
-use super::{Cell, Measures, Row};
+use super::{Cell, Row};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
 use crate::compute::{Backend, DeviceChoice, KernelCall, backend};
@@ -106,17 +106,8 @@ impl<'a> Meter<'a> {
             codes = Some((stored.format, bytes));
             let error = powers(&difference, columns, importance);
             let subject = Subject { tensor: &entry.name, difference: &difference, norm: &norm, error: &error, output, output_error: layer_power(&difference)? };
-            let mut cell = Cell {
-                format: wanted.format,
-                stored_as: stored.format,
-                residual: stored.residual,
-                bytes: stored.bytes(rows, columns),
-                weight_error: 0.0,
-                imatrix_error: None,
-                activation_error: None,
-                predicted_kl: None,
-                more: Measures { zero_share: Some(zero_share(&weights, &difference)), ..Measures::default() },
-            };
+            let mut cell = Cell::new(wanted, stored, stored.bytes(rows, columns), 0.0);
+            cell.more.zero_share = Some(zero_share(&weights, &difference));
             for metric in metrics {
                 cell.set(metric.metric(), metric.of_difference(&subject)?);
             }
