@@ -160,9 +160,13 @@ impl Allocation {
     /// Takes in what a search found, as one step. The formats stay until the next edit that is solved for.
     pub fn take_searched(&mut self, found: Edit, source: &Source, now: f64) {
         self.end();
+        let before = self.recipe().clone();
         self.history.apply(found);
-        self.plan = self.as_it_is();
-        self.refusal = None;
+        // A search that found nothing leaves the solver's plan with its proof.
+        if *self.recipe() != before {
+            self.plan = self.as_it_is();
+            self.refusal = None;
+        }
         self.show(source, now);
     }
 
