@@ -7,10 +7,10 @@ use crate::calibrate::Calibration;
 use crate::codec::Format;
 use crate::compute::{Backend, DeviceChoice, KernelCall, backend};
 use crate::error::{Error, Result};
-use crate::job::JobContext;
+use crate::job::{Encoder, JobContext};
 use crate::report::NoticeKind;
 use crate::residual::Candidate;
-use crate::round::{Evidence, Inputs, Rounded, Rounder};
+use crate::round::{Evidence, Rounder};
 use crate::source::{Source, TensorEntry};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use std::sync::Arc;
 pub(super) struct Meter<'a> {
     pub source: &'a Source,
     pub cx: &'a JobContext,
-    inputs: Inputs<'a>,
-    rounder: &'static dyn Rounder,
+    /// Rounds as a job does.
+    encoder: Encoder<'a>,
     device: Arc<dyn Backend>,
 }
 
 impl<'a> Meter<'a> {
     pub fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Result<Self> {
-        Ok(Self { source, cx, inputs: Inputs::new(calibration), rounder, device: device(calibration, cx)? })
+        Ok(Self { source, cx, encoder: Encoder::new(source, calibration, rounder, cx), device: device(calibration, cx)? })
     }
 
     /// The bytes of a tensor as [`Self::row`] measured them: codes, then the residual.
@@ -35,14 +35,15 @@ impl<'a> Meter<'a> {
         let mut weights = self.source.view(index).to_f32()?;
         self.zero_non_finite(entry, &mut weights);
         let columns = entry.columns();
-        let importance = self.inputs.importance(&entry.name, columns);
-        let hessian = self.inputs.hessian(&entry.name, columns)?;
+        let importance = self.encoder.inputs.importance(&entry.name, columns);
+        let hessian = self.encoder.inputs.hessian(&entry.name, columns)?;
         let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, cancel: Some(&self.cx.cancel) };
-        let mut bytes = self.rounder.round(&weights, columns, stored.format, evidence)?.bytes;
+        // What there is to tell of it was told when it was measured.
+        let mut bytes = self.encoder.codes(entry, &weights, stored.format, evidence, &mut Vec::new())?;
         if let Some(residual) = stored.residual {
             let mut quantized = vec![0.0; weights.len()];
             stored.format.decode(&bytes, &mut quantized);
-            bytes.extend(residual.encode_for(&self.inputs, &entry.name, &weights, &quantized, columns)?);
+            bytes.extend(residual.encode_for(&self.encoder.inputs, &entry.name, &weights, &quantized, columns)?);
         }
         Ok(bytes)
     }
@@ -69,12 +70,12 @@ impl<'a> Meter<'a> {
                 self.cx.reporter.notice(None, NoticeKind::RowFallback { wanted, used, columns });
             }
         }
-        let importance = self.inputs.importance(&entry.name, columns);
-        if importance.is_none() && self.inputs.is_calibrated() {
+        let importance = self.encoder.inputs.importance(&entry.name, columns);
+        if importance.is_none() && self.encoder.inputs.is_calibrated() {
             self.cx.reporter.notice(Some(&entry.name), NoticeKind::NoStatistics);
         }
         let importance = importance.as_deref();
-        let hessian = self.inputs.hessian(&entry.name, columns)?;
+        let hessian = self.encoder.inputs.hessian(&entry.name, columns)?;
         let gram = hessian.as_ref().map(|h| h.values());
         let layer_power = |matrix: &[f32]| gram.map(|h| self.layer_power(matrix, columns, h)).transpose();
         let norm = powers(&weights, columns, importance);
@@ -82,7 +83,7 @@ impl<'a> Meter<'a> {
         let descriptors = Descriptors::of(&weights);
 
         let mut cells = Vec::new();
-        let mut remarks: Vec<String> = Vec::new();
+        let mut remarks: Vec<NoticeKind> = Vec::new();
         // Candidates of one format are neighbours, and rounded once.
         let mut codes: Option<(Format, Vec<u8>)> = None;
         for (wanted, stored) in distinct(candidates, columns) {
@@ -91,15 +92,13 @@ impl<'a> Meter<'a> {
                 Some((_, bytes)) => bytes,
                 None => {
                     let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, cancel: Some(&self.cx.cancel) };
-                    let Rounded { bytes, remark } = self.rounder.round(&weights, columns, stored.format, evidence)?;
-                    remarks.extend(remark);
-                    bytes
+                    self.encoder.codes(entry, &weights, stored.format, evidence, &mut remarks)?
                 }
             };
             let mut difference = vec![0.0; weights.len()];
             stored.format.decode(&bytes, &mut difference);
             if let Some(residual) = stored.residual {
-                let kept = residual.encode_for(&self.inputs, &entry.name, &weights, &difference, columns)?;
+                let kept = residual.encode_for(&self.encoder.inputs, &entry.name, &weights, &difference, columns)?;
                 residual.add(&kept, &mut difference, columns);
             }
             subtract(&mut difference, &weights, columns);
@@ -118,8 +117,8 @@ impl<'a> Meter<'a> {
         }
         // Most of them are of the tensor and not of the format.
         remarks.dedup();
-        for text in remarks {
-            self.cx.reporter.notice(Some(&entry.name), NoticeKind::Other { text });
+        for remark in remarks {
+            self.cx.reporter.notice(Some(&entry.name), remark);
         }
         let row = Row {
             tensor: entry.name.clone(),
