@@ -100,6 +100,8 @@ fn a_search_ends_in_its_time_says_what_it_measured_and_goes_on_when_it_is_asked_
     assert_eq!(of(&found) != before, found.accepted > 0 && !found.reverted, "formats change exactly when something better was found");
     assert_eq!(formats(&driver), of(&found), "and the recipe has them");
     assert!(driver.harness.query_by_label_contains("on the search text").is_some(), "the pane says how it went");
+    let proven = driver.harness.query_by_label_contains("proven optimal").is_some();
+    assert_eq!(proven, formats(&driver) == before, "a plan that nothing was found for keeps its proof");
     if formats(&driver) != before {
         driver.send(Command::Do(Action::Undo));
         assert_eq!(formats(&driver), before, "one step takes the search back");

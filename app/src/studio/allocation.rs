@@ -160,9 +160,13 @@ impl Allocation {
     /// Takes in what a search found, as one step. The formats stay until the next edit that is solved for.
     pub fn take_searched(&mut self, found: Edit, source: &Source, now: f64) {
         self.end();
+        let before = self.recipe().clone();
         self.history.apply(found);
-        self.plan = self.as_it_is();
-        self.refusal = None;
+        // A search that found nothing leaves the solver's plan with its proof.
+        if *self.recipe() != before {
+            self.plan = self.as_it_is();
+            self.refusal = None;
+        }
         self.show(source, now);
     }
 
@@ -280,18 +284,7 @@ mod tests {
             .iter()
             .map(|name| {
                 let format: Format = name.parse().expect("a format");
-                let bytes = format.tensor_bytes(256, 256);
-                Cell {
-                    format,
-                    stored_as: format,
-                    residual: None,
-                    bytes,
-                    weight_error: 0.1,
-                    imatrix_error: None,
-                    activation_error: None,
-                    predicted_kl: None,
-                    more: Default::default(),
-                }
+                Cell::new(format.into(), format.into(), format.tensor_bytes(256, 256), 0.1)
             })
             .collect();
         Row { tensor: "t".into(), role: Role::Up, block: Some(0), fused: None, shape: vec![256, 256], source_bytes: 262_144, cells }

@@ -1,26 +1,16 @@
-//! Small tables for the tests of this room.
+//! Small tables for the tests of this room, and of the one they come from.
 
 use super::{Choice, Group, Problem, Rules, Target};
 use crate::codec::{Format, GgmlType};
-use crate::sensitivity::{Cell, Evidence, Measures, Row, Table};
+use crate::sensitivity::{Cell, Evidence, Row, Table};
 use crate::source::Role;
 use proptest::prelude::Strategy;
 use rand::{Rng as _, SeedableRng as _};
 
-pub(super) fn cell(t: GgmlType, rows: usize, columns: usize, weight_error: f64) -> Cell {
+pub(crate) fn cell(t: GgmlType, rows: usize, columns: usize, weight_error: f64) -> Cell {
     let stored_as = Format::Ggml(t).for_columns(columns);
     let bytes = stored_as.tensor_bytes(rows, columns);
-    Cell {
-        format: Format::Ggml(t),
-        stored_as,
-        residual: None,
-        bytes,
-        weight_error,
-        imatrix_error: None,
-        activation_error: None,
-        predicted_kl: None,
-        more: Measures::default(),
-    }
+    Cell::new(Format::Ggml(t).into(), stored_as.into(), bytes, weight_error)
 }
 
 pub(super) fn row(tensor: &str, shape: &[usize], formats: &[(GgmlType, f64)]) -> Row {
@@ -31,7 +21,7 @@ pub(super) fn row(tensor: &str, shape: &[usize], formats: &[(GgmlType, f64)]) ->
     Row { tensor: tensor.into(), role: Role::Other, block, fused: None, shape: shape.to_vec(), source_bytes: 0, cells }
 }
 
-pub(super) fn table(rows: Vec<Row>) -> Table {
+pub(crate) fn table(rows: Vec<Row>) -> Table {
     Table {
         model: String::new(),
         model_path: "model".into(),

@@ -9,7 +9,8 @@ mod operands;
 mod threads;
 
 use crate::codec::Format;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use halftone_shaders::Kernel;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -117,6 +118,23 @@ pub enum KernelCall<'a> {
         /// Out: one ΔHΔᵀ diagonal entry a row.
         row_errors: &'a mut [f32],
     },
+}
+
+impl KernelCall<'_> {
+    /// The kernel that a GPU runs for it.
+    ///
+    /// # Errors
+    /// `Unsupported` for a format without one.
+    pub fn kernel(&self) -> Result<Kernel> {
+        match self {
+            Self::GroupQuantize { .. } => Ok(Kernel::GroupQuantize),
+            Self::Encode { format, .. } => {
+                encoder(*format).map(|encoder| encoder.kernel).ok_or_else(|| Error::unsupported("encoding on the GPU", format!("{format} has no kernel")))
+            }
+            Self::Statistics { .. } => Ok(Kernel::Statistics),
+            Self::LayerError { .. } => Ok(Kernel::LayerError),
+        }
+    }
 }
 
 /// A device that runs kernels.

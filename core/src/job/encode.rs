@@ -9,12 +9,13 @@ use crate::numeric::metric;
 use crate::report::{Notice, NoticeKind};
 use crate::residual::Residual;
 use crate::round::{Evidence, Inputs, Rounder, without_matrix};
-use crate::source::Source;
+use crate::source::{Source, TensorEntry};
 
 /// What all tensors of a job are encoded with.
 pub(crate) struct Encoder<'a> {
     source: &'a Source,
-    inputs: Inputs<'a>,
+    /// What is known of the tensors' inputs.
+    pub(crate) inputs: Inputs<'a>,
     rounder: &'static dyn Rounder,
     cx: &'a JobContext,
 }
@@ -52,23 +53,7 @@ impl<'a> Encoder<'a> {
         let cross = if self.rounder.uses_original_inputs() { self.inputs.cross(&entry.name, columns) } else { None };
         let (importance, hessian) = (importance.as_deref(), hessian.as_deref());
         let evidence = Evidence { importance, hessian, cross: cross.as_deref(), gpu: None, cancel: Some(&self.cx.cancel) };
-        let experts = match entry.shape[..] {
-            [count, _, _] => self.inputs.expert_importance(&entry.name, count, columns),
-            _ => None,
-        };
-        let mut bytes = match experts {
-            // Each expert by what it saw; rows are encoded on their own, so that the stack is its experts one after the other.
-            Some(experts) => {
-                let (mut bytes, rows) = (Vec::new(), weights.len() / experts.len().max(1));
-                for (weights, importance) in weights.chunks(rows.max(1)).zip(&experts) {
-                    let evidence = Evidence { importance: Some(importance), ..evidence };
-                    bytes.extend(self.round(weights, columns, format, evidence, &mut notices)?);
-                }
-                notices.dedup();
-                bytes
-            }
-            None => self.round(&weights, columns, format, evidence, &mut notices)?,
-        };
+        let mut bytes = self.codes(entry, &weights, format, evidence, &mut notices)?;
         let mut decoded = vec![0.0; weights.len()];
         format.decode(&bytes, &mut decoded);
         let residual = match residual {
@@ -88,6 +73,24 @@ impl<'a> Encoder<'a> {
         let notices = notices.into_iter().map(|kind| Notice { tensor: Some(entry.name.clone()), kind }).collect();
         let hash = blake3::hash(&bytes).to_hex().to_string();
         Ok((RecordHeader { tensor: entry.name.clone(), stored_as: format, columns, residual, weight_error, hash, notices }, bytes))
+    }
+
+    /// The codes of a tensor's weights.
+    pub(crate) fn codes(&self, entry: &TensorEntry, weights: &[f32], format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
+        let columns = entry.columns();
+        let experts = match entry.shape[..] {
+            [count, _, _] => self.inputs.expert_importance(&entry.name, count, columns),
+            _ => None,
+        };
+        let Some(experts) = experts else { return self.round(weights, columns, format, evidence, notices) };
+        // Each expert by what it saw; rows are encoded on their own, so that the stack is its experts one after the other.
+        let (mut bytes, rows) = (Vec::new(), weights.len() / experts.len().max(1));
+        for (weights, importance) in weights.chunks(rows.max(1)).zip(&experts) {
+            let evidence = Evidence { importance: Some(importance), ..evidence };
+            bytes.extend(self.round(weights, columns, format, evidence, notices)?);
+        }
+        notices.dedup();
+        Ok(bytes)
     }
 
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {

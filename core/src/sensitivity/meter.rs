@@ -2,15 +2,15 @@
 
 use super::descriptors::{Descriptors, zero_share};
 use super::metrics::{CellMetric, Subject, powers};
-use super::{Cell, Measures, Row};
+use super::{Cell, Row};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
 use crate::compute::KernelCall;
 use crate::error::Result;
-use crate::job::JobContext;
+use crate::job::{Encoder, JobContext};
 use crate::report::NoticeKind;
 use crate::residual::Candidate;
-use crate::round::{Evidence, Inputs, Rounded, Rounder};
+use crate::round::{Evidence, Rounder};
 use crate::source::{Source, TensorEntry};
 use rayon::prelude::*;
 
@@ -18,13 +18,13 @@ use rayon::prelude::*;
 pub(super) struct Meter<'a> {
     pub source: &'a Source,
     pub cx: &'a JobContext,
-    inputs: Inputs<'a>,
-    rounder: &'static dyn Rounder,
+    /// Rounds as a job does.
+    encoder: Encoder<'a>,
 }
 
 impl<'a> Meter<'a> {
     pub fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Self {
-        Self { source, cx, inputs: Inputs::new(calibration), rounder }
+        Self { source, cx, encoder: Encoder::new(source, calibration, rounder, cx) }
     }
 
     /// The bytes of a tensor as [`Self::row`] measured them: codes, then the residual.
@@ -33,14 +33,15 @@ impl<'a> Meter<'a> {
         let mut weights = self.source.view(index).to_f32()?;
         self.zero_non_finite(entry, &mut weights);
         let columns = entry.columns();
-        let importance = self.inputs.importance(&entry.name, columns);
-        let hessian = self.inputs.hessian(&entry.name, columns)?;
+        let importance = self.encoder.inputs.importance(&entry.name, columns);
+        let hessian = self.encoder.inputs.hessian(&entry.name, columns)?;
         let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
-        let mut bytes = self.round(&weights, columns, stored.format, evidence)?.bytes;
+        // What there is to tell of it was told when it was measured.
+        let mut bytes = self.encoder.codes(entry, &weights, stored.format, evidence, &mut Vec::new())?;
         if let Some(residual) = stored.residual {
             let mut quantized = vec![0.0; weights.len()];
             stored.format.decode(&bytes, &mut quantized);
-            bytes.extend(residual.encode_for(&self.inputs, &entry.name, &weights, &quantized, columns)?);
+            bytes.extend(residual.encode_for(&self.encoder.inputs, &entry.name, &weights, &quantized, columns)?);
         }
         Ok(bytes)
     }
@@ -67,12 +68,12 @@ impl<'a> Meter<'a> {
                 self.cx.reporter.notice(None, NoticeKind::RowFallback { wanted, used, columns });
             }
         }
-        let importance = self.inputs.importance(&entry.name, columns);
-        if importance.is_none() && self.inputs.is_calibrated() {
+        let importance = self.encoder.inputs.importance(&entry.name, columns);
+        if importance.is_none() && self.encoder.inputs.is_calibrated() {
             self.cx.reporter.notice(Some(&entry.name), NoticeKind::NoStatistics);
         }
         let importance = importance.as_deref();
-        let hessian = self.inputs.hessian(&entry.name, columns)?;
+        let hessian = self.encoder.inputs.hessian(&entry.name, columns)?;
         let gram = hessian.as_ref().map(|h| h.values());
         let layer_power = |matrix: &[f32]| gram.map(|h| self.layer_power(matrix, columns, h)).transpose();
         let norm = powers(&weights, columns, importance);
@@ -80,7 +81,7 @@ impl<'a> Meter<'a> {
         let descriptors = Descriptors::of(&weights);
 
         let mut cells = Vec::new();
-        let mut remarks: Vec<String> = Vec::new();
+        let mut remarks: Vec<NoticeKind> = Vec::new();
         // Candidates of one format are neighbours, and rounded once.
         let mut codes: Option<(Format, Vec<u8>)> = None;
         for (wanted, stored) in distinct(candidates, columns) {
@@ -89,32 +90,21 @@ impl<'a> Meter<'a> {
                 Some((_, bytes)) => bytes,
                 None => {
                     let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
-                    let Rounded { bytes, remark } = self.round(&weights, columns, stored.format, evidence)?;
-                    remarks.extend(remark);
-                    bytes
+                    self.encoder.codes(entry, &weights, stored.format, evidence, &mut remarks)?
                 }
             };
             let mut difference = vec![0.0; weights.len()];
             stored.format.decode(&bytes, &mut difference);
             if let Some(residual) = stored.residual {
-                let kept = residual.encode_for(&self.inputs, &entry.name, &weights, &difference, columns)?;
+                let kept = residual.encode_for(&self.encoder.inputs, &entry.name, &weights, &difference, columns)?;
                 residual.add(&kept, &mut difference, columns);
             }
             subtract(&mut difference, &weights, columns);
             codes = Some((stored.format, bytes));
             let error = powers(&difference, columns, importance);
             let subject = Subject { tensor: &entry.name, difference: &difference, norm: &norm, error: &error, output, output_error: layer_power(&difference)? };
-            let mut cell = Cell {
-                format: wanted.format,
-                stored_as: stored.format,
-                residual: stored.residual,
-                bytes: stored.bytes(rows, columns),
-                weight_error: 0.0,
-                imatrix_error: None,
-                activation_error: None,
-                predicted_kl: None,
-                more: Measures { zero_share: Some(zero_share(&weights, &difference)), ..Measures::default() },
-            };
+            let mut cell = Cell::new(wanted, stored, stored.bytes(rows, columns), 0.0);
+            cell.more.zero_share = Some(zero_share(&weights, &difference));
             for metric in metrics {
                 cell.set(metric.metric(), metric.of_difference(&subject)?);
             }
@@ -125,8 +115,8 @@ impl<'a> Meter<'a> {
         }
         // Most of them are of the tensor and not of the format.
         remarks.dedup();
-        for text in remarks {
-            self.cx.reporter.notice(Some(&entry.name), NoticeKind::Other { text });
+        for remark in remarks {
+            self.cx.reporter.notice(Some(&entry.name), remark);
         }
         let row = Row {
             tensor: entry.name.clone(),
@@ -138,11 +128,6 @@ impl<'a> Meter<'a> {
             cells,
         };
         Ok((row, descriptors))
-    }
-
-    /// As the job will round it.
-    fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>) -> Result<Rounded> {
-        self.cx.compute(|device| self.rounder.round(weights, columns, format, Evidence { gpu: device.gpu(), ..evidence }))
     }
 
     fn zero_non_finite(&self, entry: &TensorEntry, weights: &mut [f32]) {

@@ -87,17 +87,7 @@ mod tests {
 
     #[test]
     fn the_reference_is_the_candidate_nearest_to_one_percent() {
-        let cell = |t: GgmlType, error: f64| Cell {
-            format: Format::Ggml(t),
-            stored_as: Format::Ggml(t),
-            residual: None,
-            bytes: 1,
-            weight_error: 1.0,
-            imatrix_error: None,
-            activation_error: Some(error),
-            predicted_kl: None,
-            more: crate::sensitivity::Measures::default(),
-        };
+        let cell = |t: GgmlType, error: f64| Cell { activation_error: Some(error), ..crate::allocate::testing::cell(t, 2, 32, 1.0) };
         let mut row = Row {
             tensor: "x".into(),
             role: crate::source::Role::Query,

@@ -68,26 +68,12 @@ fn allocation(rows: &[Row], metric: Metric, bytes: f64) -> Vec<Option<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Format, GgmlType as T};
-    use crate::sensitivity::{Cell, Measures};
+    use crate::allocate::testing::cell;
+    use crate::codec::GgmlType as T;
     use crate::source::Role;
 
     fn row(tensor: &str, costs: [f64; 3]) -> Row {
-        let cells = [T::Q2_K, T::Q4_K, T::Q8_0].into_iter().zip(costs).map(|(t, cost)| {
-            let format = Format::Ggml(t);
-            let bytes = format.tensor_bytes(64, 256);
-            Cell {
-                format,
-                stored_as: format,
-                residual: None,
-                bytes,
-                weight_error: cost,
-                imatrix_error: None,
-                activation_error: None,
-                predicted_kl: None,
-                more: Measures::default(),
-            }
-        });
+        let cells = [T::Q2_K, T::Q4_K, T::Q8_0].into_iter().zip(costs).map(|(t, cost)| cell(t, 64, 256, cost));
         Row { tensor: tensor.into(), role: Role::Up, block: Some(0), fused: None, shape: vec![64, 256], source_bytes: 0, cells: cells.collect() }
     }
 

@@ -135,6 +135,21 @@ pub struct Measures {
 }
 
 impl Cell {
+    /// A cell of a candidate that is stored so in so many bytes, with its weight error alone.
+    pub fn new(candidate: Candidate, stored: Candidate, bytes: u64, weight_error: f64) -> Self {
+        Self {
+            format: candidate.format,
+            stored_as: stored.format,
+            residual: stored.residual,
+            bytes,
+            weight_error,
+            imatrix_error: None,
+            activation_error: None,
+            predicted_kl: None,
+            more: Measures::default(),
+        }
+    }
+
     /// What was asked for.
     pub fn candidate(&self) -> Candidate {
         Candidate { format: self.format, residual: self.residual }

@@ -64,7 +64,7 @@ fn plot(points: &[Probed], metric: &str, ui: &mut Ui, outbox: &mut Outbox) {
         .x_axis_label(metric)
         .y_axis_label("Measured KL")
         .y_axis_min_width(44.0)
-        .x_grid_spacer(plots::whole_numbers)
+        .x_grid_spacer(plots::few_whole_numbers)
         .y_grid_spacer(plots::whole_numbers)
         .x_axis_formatter(|mark, _| figures::error(10f64.powf(mark.value)))
         .y_axis_formatter(|mark, _| figures::error(10f64.powf(mark.value)))

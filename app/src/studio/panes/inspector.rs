@@ -262,7 +262,7 @@ fn candidates(row: Option<&Row>, model: &ViewModel<'_>, ui: &mut Ui, outbox: &mu
         let begun = picture::begin(ui);
         let response = plots::plot("error against bits", (height - 4.0).max(80.0))
             .x_axis_label("Bits per weight")
-            .x_grid_spacer(plots::round_numbers)
+            .x_grid_spacer(plots::few_whole_numbers)
             .y_grid_spacer(plots::whole_numbers)
             .set_margin_fraction(vec2(0.06, 0.06))
             .y_axis_label(metric.label())

@@ -35,6 +35,10 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
 fn told(found: &Refined, model: &ViewModel<'_>, ui: &mut Ui) {
     let stopped = if found.cancelled { "; stopped" } else { "" };
     let kl = |kl: halftone_core::refine::Kl| format!("{} ± {}", figures::error(kl.mean), figures::error(kl.error));
+    if found.accepted == 0 {
+        note(ui, format!("Nothing better than a measured KL of {} on the search text in {} trials{stopped}", kl(found.before), found.trials));
+        return;
+    }
     note(
         ui,
         format!("Measured KL {}, now {} on the search text; {} trials, {} better{stopped}", kl(found.before), kl(found.after), found.trials, found.accepted),
@@ -42,10 +46,9 @@ fn told(found: &Refined, model: &ViewModel<'_>, ui: &mut Ui) {
     match (found.check, found.reverted) {
         (Some(check), true) => note(ui, format!("On other text it differs by {}, so the start was kept", kl(check))),
         (Some(check), false) => note(ui, format!("On other text it differs by {}", kl(check))),
-        (None, _) if found.accepted > 0 => note(ui, "Not checked on other text, because it was stopped; search again to go on"),
-        (None, _) => note(ui, "Nothing better was found, so the recipe is as it was"),
+        (None, _) => note(ui, "Not checked on other text, because it was stopped; search again to go on"),
     };
-    if found.accepted > 0 && !found.reverted && model.session.allocation.recipe().tensors != found.formats {
+    if !found.reverted && model.session.allocation.recipe().tensors != found.formats {
         note(ui, "The recipe was edited since");
     }
 }

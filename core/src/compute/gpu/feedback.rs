@@ -68,6 +68,8 @@ impl Gpu {
         if !call.block.is_multiple_of(4) || !SLAB_STEP.is_multiple_of(call.block) {
             return Err(Error::unsupported("error feedback on the GPU", "its blocks are not four columns or more that divide 256"));
         }
+        self.trust(Kernel::FeedbackProduct)?;
+        self.trust(Kernel::FeedbackColumns)?;
         let tiles = weights.chunks(ROWS * call.columns).zip(indices.chunks_mut(ROWS * call.columns));
         for ((weights, indices), first) in tiles.zip((0..).step_by(ROWS)) {
             let rows = first..first + weights.len() / call.columns;

@@ -22,6 +22,7 @@ use crate::job::CancelToken;
 use engine::{Dispatch, Engine, Memory};
 use halftone_shaders::Kernel;
 use halftone_shaders::twin::group_quantize::Scheme;
+use std::sync::OnceLock;
 
 pub(crate) use feedback::{Feedback, Levels};
 pub use meter::KernelUse;
@@ -31,6 +32,8 @@ pub use peaks::Peaks;
 pub struct Gpu {
     capabilities: Capabilities,
     engine: Engine,
+    /// What the self-test said of each kernel, once it was used.
+    tested: Vec<OnceLock<std::result::Result<(), String>>>,
 }
 
 /// What is bound to a kernel in [`Gpu::run_once`].
@@ -62,18 +65,31 @@ impl std::fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the adapter that a choice means and tests it.
+    /// Opens the adapter that a choice means. Each kernel is tested when it is first used.
     ///
     /// # Errors
-    /// `Device` when there is none (for `Auto`: no hardware), when it cannot be opened, or when it computes wrong numbers.
+    /// `Device` when there is none (for `Auto`: no hardware), or when it cannot be opened.
     pub fn open(choice: &DeviceChoice) -> Result<Self> {
         let none = || Error::Device { device: "gpu".to_owned(), detail: "there is no hardware adapter".to_owned() };
         let adapter = adapter::choose(choice, adapter::enumerate())?.ok_or_else(none)?;
         let capabilities = adapter::capabilities(&adapter);
-        let gpu = Self { engine: Engine::open(&adapter, capabilities.max_binding_bytes)?, capabilities };
-        self_test::check(&gpu)?;
+        let tested = Kernel::ALL.iter().map(|_| OnceLock::new()).collect();
+        let gpu = Self { engine: Engine::open(&adapter, capabilities.max_binding_bytes)?, tested, capabilities };
         tracing::info!(adapter = gpu.capabilities.name, "compute device opened");
         Ok(gpu)
+    }
+
+    /// Tests a kernel, the first time.
+    ///
+    /// # Errors
+    /// `Device` when it computes wrong numbers.
+    pub(crate) fn trust(&self, kernel: Kernel) -> Result<()> {
+        let verdict = self.tested[kernel as usize].get_or_init(|| match self_test::check(self, kernel) {
+            Err(Error::Device { detail, .. }) => Err(detail),
+            Err(other) => Err(other.to_string()),
+            Ok(()) => Ok(()),
+        });
+        verdict.as_ref().map_err(|detail| self.engine.error(detail)).copied()
     }
 
     /// How many submits it has made; for tests of tiling and cancelling.
@@ -146,6 +162,13 @@ impl Backend for Gpu {
 
     fn run(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
         operands::check(&call)?;
+        self.trust(call.kernel()?)?;
+        self.run_untested(call, cancel)
+    }
+}
+
+impl Gpu {
+    fn run_untested(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
         let engine = &self.engine;
         match call {
             KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {

@@ -1,23 +1,12 @@
 //! Trust on a table whose true KL is known.
 
 use super::*;
+use crate::allocate::testing;
 use crate::codec::GgmlType as T;
-use crate::sensitivity::{Cell, Evidence, Measures};
+use crate::sensitivity::Cell;
 
 fn cell(t: T, error: f64) -> Cell {
-    let format = Format::Ggml(t);
-    let bytes = format.tensor_bytes(8, 256);
-    Cell {
-        format,
-        stored_as: format,
-        residual: None,
-        bytes,
-        weight_error: error,
-        imatrix_error: None,
-        activation_error: Some(error * 2.0),
-        predicted_kl: None,
-        more: Measures::default(),
-    }
+    Cell { activation_error: Some(error * 2.0), ..testing::cell(t, 8, 256, error) }
 }
 
 /// 40 tensors of four roles; the true KL of a cell is its activation error times 3.
@@ -32,16 +21,7 @@ fn table() -> Table {
         source_bytes: 0,
         cells: [(T::Q2_K, 0.1), (T::Q4_K, 0.01), (T::Q6_K, 0.001)].map(|(t, e)| cell(t, e * (1.0 + i as f64 / 40.0))).to_vec(),
     };
-    Table {
-        model: "m".into(),
-        model_path: "m".into(),
-        calibration: None,
-        tool: "t".into(),
-        rounding: "nearest".into(),
-        fixed_bytes: 0,
-        rows: (0..40).map(row).collect(),
-        evidence: Evidence::default(),
-    }
+    testing::table((0..40).map(row).collect())
 }
 
 /// As if 20 cells had been measured, where together costs 0.8 of separately.
