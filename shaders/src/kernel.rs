@@ -23,10 +23,10 @@ pub struct Binding {
     pub kind: BindingKind,
 }
 
-/// A line of the table: what it is for; its variant; the stem of its WGSL file and of its twin; threads of a workgroup; its buffers after
-/// the uniform `params`, whose struct is the twin's `Params`; and the file in `wgsl/parts` that kernels of a kind share.
+/// A line of the table: what it is for; its variant; the stem of its WGSL file and of its twin; what it has from `wgsl/common/`; threads of a
+/// workgroup; its buffers after the uniform `params`, whose struct is the twin's `Params`.
 macro_rules! kernels {
-    ($($doc:literal $variant:ident $stem:ident [$x:literal, $y:literal] { $($kind:ident $binding:ident),+ } $(+ $part:literal)?;)+) => {
+    ($($doc:literal $variant:ident $stem:ident $(with $($common:ident)+)? [$x:literal, $y:literal] { $($kind:ident $binding:ident),+ };)+) => {
         /// A compute kernel. Its entry point is `main`, its bindings are numbered from 0 in group 0, the uniform first.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kernel {
@@ -46,8 +46,8 @@ macro_rules! kernels {
             pub const fn wgsl(self) -> &'static str {
                 match self {
                     $(Self::$variant => concat!(
-                        include_str!(concat!("../wgsl/", stringify!($stem), ".wgsl")),
-                        $(include_str!(concat!("../wgsl/parts/", $part, ".wgsl")))?
+                        $($(include_str!(concat!("../wgsl/common/", stringify!($common), ".wgsl")), "\n",)+)?
+                        include_str!(concat!("../wgsl/", stringify!($stem), ".wgsl"))
                     )),+
                 }
             }
@@ -74,16 +74,30 @@ macro_rules! kernels {
 }
 
 kernels! {
+    "A copy, for the speed of the device's memory."
+    StreamCopy stream_copy [256, 1] { Read values, Write copies };
+    "Multiplications and additions, for the speed of its arithmetic."
+    MultiplyAdd multiply_add [256, 1] { Read values, Write results };
     "Group-wise integers with a weighted scale search."
     GroupQuantize group_quantize [32, 1] { Read weights, Read importance, Write codes, Write grids };
     "Power sums and histogram."
     Statistics statistics [256, 1] { Read values, Read edges, Write counts, Write partials };
+    "Blocks with one scale: Q4_0, Q5_0, Q8_0, IQ4_NL."
+    EncodeBlocks encode_blocks with exact blocks scale_search [256, 1] { Read weights, Read importance, Write encoded };
+    "Super-blocks with integer scales: Q3_K, Q6_K, IQ4_XS."
+    EncodeSuperBlocks encode_super_blocks with exact blocks scale_search super_blocks [256, 1] { Read weights, Read importance, Write encoded };
+    "Blocks with a scale and an offset: Q4_1, Q5_1."
+    EncodeAffineBlocks encode_affine_blocks with exact blocks affine_search [256, 1] { Read weights, Read importance, Write encoded };
+    "Super-blocks with integer scales and minima: Q2_K, Q4_K, Q5_K."
+    EncodeAffineSuperBlocks encode_affine_super_blocks with exact blocks affine_search super_blocks [256, 1] { Read weights, Read importance, Write encoded };
+    "Four-bit floats: MXFP4, NVFP4."
+    EncodeFp4 encode_fp4 with exact blocks [256, 1] { Read weights, Read importance, Write encoded };
     "Rows of tr(ΔHΔᵀ)."
     LayerError layer_error [8, 8] { Read difference, Read hessian, Write partials };
     "A linear."
-    Matmul matmul [16, 16] { Read x, Read weights, Read bias, Write y } + "product";
+    Matmul matmul with product [16, 16] { Read x, Read weights, Read bias, Write y };
     "A linear whose weight is as it is stored."
-    MatmulQuantized matmul_quantized [16, 16] { Read x, Read weights, Read bias, Write y } + "product";
+    MatmulQuantized matmul_quantized with product [16, 16] { Read x, Read weights, Read bias, Write y };
     "The lower triangle of XᵀX."
     Gram gram [16, 16] { Read x, Write sums };
     "RMSNorm and LayerNorm."
@@ -102,4 +116,8 @@ kernels! {
     RoundInputs round_inputs [256, 1] { Read x, Write y };
     "Divergence and most likely tokens of two matrices of logits."
     LogitsCompare logits_compare [256, 1] { Read before, Read after, Read targets, Write results };
+    "What the columns outside a panel ask of those in it."
+    FeedbackProduct feedback_product [8, 8] { Read matrix, Read delta, Write corrections };
+    "The columns of a panel, rounded one after the other."
+    FeedbackColumns feedback_columns [64, 1] { Read matrix, Read corrections, Read weights, Read scales, Read offsets, Read levels, Write delta, Write indices };
 }

@@ -3,9 +3,9 @@
 use super::calibration::{PEAKS, Peak};
 use super::experts::complete;
 use super::{ExpertSums, InputStatistics};
-use crate::compute::Accelerator;
 use crate::compute::gpu::forward::{GramSum, Rows};
 use crate::error::{Error, Result};
+use crate::job::Accelerator;
 use crate::model::{Taps, with_values};
 use crate::report::{NoticeKind, Reporter};
 use candle_core::Tensor;

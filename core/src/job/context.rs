@@ -1,8 +1,9 @@
 //! What every long function is given: whether to stop, where to report, how many threads.
 
+use super::device::JobDevice;
 use super::{JobEvent, Progress, Stage, TensorDone};
 use crate::calibrate::DEFAULT_MEMORY;
-use crate::compute::{Accelerator, DeviceChoice, Opened};
+use crate::compute::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::report::Reporter;
 use std::path::PathBuf;
@@ -65,8 +66,8 @@ pub struct JobContext {
     pub device: DeviceChoice,
     /// Memory, and the folder for what is more.
     pub scratch: Scratch,
-    /// The device of forward passes, once one was needed.
-    pub(crate) opened: Opened,
+    /// The device, once it was needed.
+    pub(super) opened: Arc<JobDevice>,
     /// Who listens to the events.
     pub sink: Arc<dyn Fn(JobEvent) + Send + Sync>,
 }
@@ -85,7 +86,7 @@ impl JobContext {
             reporter: Reporter::default(),
             device,
             scratch: Scratch::default(),
-            opened: Opened::default(),
+            opened: Arc::default(),
             sink: Arc::new(sink),
         }
     }
@@ -93,11 +94,6 @@ impl JobContext {
     /// A context nobody listens to, on the CPU.
     pub fn silent() -> Self {
         Self::new(DeviceChoice::Cpu, |_| {})
-    }
-
-    /// The GPU for forward passes that the device means, opened when first asked for; None when the CPU is to do them.
-    pub fn accelerator(&self) -> Option<Arc<Accelerator>> {
-        self.opened.get(&self.device, &self.reporter).filter(|accelerator| accelerator.gpu().is_some())
     }
 
     /// Stops here when cancelled; waits here while paused. Called between tensors, blocks and submits.
@@ -114,6 +110,7 @@ impl JobContext {
     /// Reports how far a stage is.
     pub fn progress(&self, stage: Stage, done: u64, total: u64) {
         (self.sink)(JobEvent::Progress(Progress { stage, done, total }));
+        self.report_device();
     }
 
     /// Reports a finished tensor (for the live error plot).

@@ -6,10 +6,10 @@ use super::taps::{Readers, Taps, reborrow};
 use super::values::{Input, Values};
 use super::vector::exp;
 use super::weights::Weights;
-use crate::compute::Accelerator;
 use crate::compute::gpu::Gpu;
 use crate::compute::gpu::forward::Rows;
 use crate::error::{Error, Result};
+use crate::job::Accelerator;
 use crate::source::{Activation, Anatomy, Experts};
 use halftone_shaders::twin::add::Entry;
 use halftone_shaders::twin::gate::Curve;
@@ -90,7 +90,7 @@ impl Network {
         if let Values::Device(rows) = &x
             && rows.rows() > self.rows_at_once(rows)
         {
-            let (gpu, rows, at_once) = (Arc::clone(rows.gpu()), rows.rows(), self.rows_at_once(rows));
+            let (gpu, rows, at_once) = (rows.gpu().clone(), rows.rows(), self.rows_at_once(rows));
             return self.run_in_parts(x, &gpu, rows, at_once, taps);
         }
         let activated = self.input_readers.show(x, width, reborrow(&mut taps), |input| self.enter(input))?;
@@ -123,7 +123,7 @@ impl Network {
     }
 
     /// As [`Self::run`] on a device, for more tokens than go through together.
-    fn run_in_parts(&self, x: Values, gpu: &Arc<Gpu>, rows: usize, at_once: usize, mut taps: Option<&mut dyn Taps>) -> Result<Values> {
+    fn run_in_parts(&self, x: Values, gpu: &Gpu, rows: usize, at_once: usize, mut taps: Option<&mut dyn Taps>) -> Result<Values> {
         let numbers: Vec<u32> = (0..rows as u32).collect();
         let activated = self.input_readers.show(x, self.entrance.first().inputs(), reborrow(&mut taps), |input| {
             let enter = |part: &[u32]| match input {

@@ -5,9 +5,9 @@ use super::activation::soft_cap;
 use super::linear::multiply;
 use super::values::{tensor_from, with_values};
 use super::weights::StoredWeight;
-use crate::compute::Accelerator;
 use crate::compute::gpu::forward::{LogitRows, Matrix, RowComparison, Rows};
 use crate::error::{Error, Result};
+use crate::job::Accelerator;
 use candle_core::Tensor;
 use std::sync::Arc;
 

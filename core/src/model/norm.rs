@@ -4,9 +4,9 @@ use super::linear::load_shaped;
 use super::values::{Input, Values};
 use super::vector::{layer_norm, rms_norm};
 use super::weights::Weights;
-use crate::compute::Accelerator;
 use crate::compute::gpu::forward::NormWeights;
 use crate::error::Result;
+use crate::job::Accelerator;
 use crate::source::{Anatomy, NormKind};
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@ use super::norm::Norm;
 use super::taps::{Readers, Taps};
 use super::values::Values;
 use super::weights::Weights;
-use crate::compute::Accelerator;
 use crate::error::Result;
+use crate::job::Accelerator;
 use crate::source::Anatomy;
 use std::sync::Arc;
 

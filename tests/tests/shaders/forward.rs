@@ -1,6 +1,7 @@
 //! The same transformer on the CPU and on the device: outputs, divergences and matrices of inputs, of tiny models of every architecture and of
 //! real ones, stored as floats and in blocks.
 
+use super::gpu;
 use halftone_core::calibrate::{CalibrationOptions, HoldOutText, calibrate_sequences};
 use halftone_core::codec::Format;
 use halftone_core::compute::DeviceChoice;
@@ -14,12 +15,21 @@ use halftone_tests::models::model;
 use halftone_tests::stories15m;
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Largest difference of an output, as a share of the range of the CPU's outputs.
 const TOLERANCE: f32 = 1e-4;
 
+/// A choice that means the adapter of the tests, opened for this choice alone: devices are shared by whoever chooses alike.
+pub(super) fn own_device() -> DeviceChoice {
+    static CHOICES: AtomicUsize = AtomicUsize::new(0);
+    let choice = CHOICES.fetch_add(1, Ordering::Relaxed);
+    let name = gpu().name().char_indices().map(|(i, c)| if choice >> i & 1 == 1 { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() });
+    DeviceChoice::Named(name.take(8).collect())
+}
+
 pub(super) fn on_gpu() -> JobContext {
-    JobContext::new(DeviceChoice::Gpu, |_| {})
+    JobContext::new(own_device(), |_| {})
 }
 
 pub(super) fn tiny(name: &str) -> Source {

@@ -1,12 +1,12 @@
 //! A device that is lost in the middle of a forward pass: the CPU goes on, nothing is counted twice, and it is told.
 
-use super::forward::{calls, on_gpu, sequences, stories, tiny};
+use super::forward::{calls, on_gpu, own_device, sequences, stories, tiny};
 use candle_core::Tensor;
 use halftone_core::calibrate::{CalibrationOptions, calibrate_sequences};
+use halftone_core::compute::DeviceChoice;
 use halftone_core::compute::gpu::Fault;
-use halftone_core::compute::{Accelerator, DeviceChoice};
 use halftone_core::error::Result;
-use halftone_core::job::{JobContext, JobEvent, Stage};
+use halftone_core::job::{Accelerator, JobContext, JobEvent, Stage};
 use halftone_core::model::{Taps, Transformer};
 use halftone_core::report::NoticeKind;
 use std::sync::{Arc, OnceLock};
@@ -58,7 +58,7 @@ fn taps_see_every_input_once_and_the_outputs_are_the_cpus_behind_the_loss() {
 fn losing(stage: Stage, done: u64) -> JobContext {
     let device: Arc<OnceLock<Arc<Accelerator>>> = Arc::default();
     let there = Arc::clone(&device);
-    let cx = JobContext::new(DeviceChoice::Gpu, move |event| {
+    let cx = JobContext::new(own_device(), move |event| {
         if let JobEvent::Progress(progress) = event
             && (progress.stage, progress.done) == (stage, done)
             && let Some(gpu) = there.get().and_then(|device| device.gpu())

@@ -4,13 +4,16 @@
 #![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
 mod attention;
+mod encode;
 mod faults;
+mod feedback;
 mod forward;
 mod forward_faults;
 mod gram;
 mod group_quantize;
 mod layer_error;
 mod logits_compare;
+mod peaks;
 mod product;
 mod rows;
 mod statistics;
@@ -20,22 +23,22 @@ use halftone_core::compute::gpu::Gpu;
 use halftone_core::compute::{Backend, Cpu, DeviceChoice};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 /// The adapter of the tests, opened once. None is a failure: a test that did not run has not passed.
-fn gpu() -> &'static Arc<Gpu> {
-    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
+fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| {
-        Arc::new(Gpu::open(&DeviceChoice::Gpu).unwrap_or_else(|error| {
+        Gpu::open(&DeviceChoice::Gpu).unwrap_or_else(|error| {
             panic!("these tests need a GPU adapter, and a software one will do: apt-get install mesa-vulkan-drivers libvulkan1 ({error})")
-        }))
+        })
     })
 }
 
 /// Every device that must agree with the twins.
 fn devices() -> [&'static dyn Backend; 2] {
     static CPU: OnceLock<Cpu> = OnceLock::new();
-    [CPU.get_or_init(Cpu::default), &**gpu()]
+    [CPU.get_or_init(Cpu::default), gpu()]
 }
 
 /// Nearly normal values (sums of twelve uniforms) with an outlier in 97.

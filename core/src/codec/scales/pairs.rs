@@ -23,14 +23,14 @@ impl Pairs {
 
     /// Fits each scale by least squares to the codes it gives; returns also the losses, up to a constant.
     pub(super) fn refit(&mut self, span: Span<'_>, top: f32) -> Lanes {
-        let [xv, vv] = span.add_rows(|x, w| pulp::Arch::new().dispatch(Products { pairs: self, x, w, top }));
+        let [xv, vv] = span.add_rows(|x, w| pulp::Arch::new().dispatch(Sums::<false> { pairs: self, x, w, top }));
         self.scale = array(|c| if vv[c] > 0.0 { xv[c] / vv[c] } else { 0.0 });
         array(|c| -self.scale[c] * xv[c])
     }
 
     /// The pair of least Σ w·(ŵ − x)².
     pub(super) fn best(&self, span: Span<'_>, top: f32) -> Pair {
-        let [errors] = span.add_rows(|x, w| pulp::Arch::new().dispatch(Errors { pairs: self, x, w, top }));
+        let [errors, _] = span.add_rows(|x, w| pulp::Arch::new().dispatch(Sums::<true> { pairs: self, x, w, top }));
         self.at(smallest(&errors))
     }
 }
@@ -43,54 +43,35 @@ pub(super) fn level(v: f32, zero: f32, top: f32) -> f32 {
     round(if v < high { v } else { high })
 }
 
-/// Σ w·x·level and Σ w·level². A named type because closures are not reliably inlined into the functions pulp compiles for AVX.
-struct Products<'a> {
+/// Σ w·x·level and Σ w·level²; or, with `ERRORS`, Σ w·(ŵ − x)² and nothing. A named type because closures are not reliably inlined into the
+/// functions pulp compiles for AVX.
+struct Sums<'a, const ERRORS: bool> {
     pairs: &'a Pairs,
     x: &'a [f32],
     w: &'a [f32],
     top: f32,
 }
 
-impl NullaryFnOnce for Products<'_> {
+impl<const ERRORS: bool> NullaryFnOnce for Sums<'_, ERRORS> {
     type Output = [Lanes; 2];
 
     #[inline(always)]
     fn call(self) -> [Lanes; 2] {
-        let (inverse, zero): (Lanes, Lanes) = (array(|c| reciprocal(self.pairs.scale[c])), self.pairs.zero);
-        let (mut xv, mut vv) = ([0.0; LANES], [0.0; LANES]);
+        let inverse: Lanes = array(|c| reciprocal(self.pairs.scale[c]));
+        let (scale, zero) = (self.pairs.scale, self.pairs.zero);
+        let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
         for (&x, &w) in self.x.iter().zip(self.w) {
             for c in 0..LANES {
                 let v = level(x * inverse[c], zero[c], self.top);
-                xv[c] += w * x * v;
-                vv[c] += w * v * v;
+                if ERRORS {
+                    let r = x - scale[c] * v;
+                    first[c] += w * (r * r);
+                } else {
+                    first[c] += w * x * v;
+                    second[c] += w * v * v;
+                }
             }
         }
-        [whole(xv), whole(vv)]
-    }
-}
-
-/// Σ w·(ŵ − x)².
-struct Errors<'a> {
-    pairs: &'a Pairs,
-    x: &'a [f32],
-    w: &'a [f32],
-    top: f32,
-}
-
-impl NullaryFnOnce for Errors<'_> {
-    type Output = [Lanes; 1];
-
-    #[inline(always)]
-    fn call(self) -> [Lanes; 1] {
-        let inverse: Lanes = array(|c| reciprocal(self.pairs.scale[c]));
-        let (scale, zero) = (self.pairs.scale, self.pairs.zero);
-        let mut errors = [0.0; LANES];
-        for (&x, &w) in self.x.iter().zip(self.w) {
-            for c in 0..LANES {
-                let r = x - scale[c] * level(x * inverse[c], zero[c], self.top);
-                errors[c] += w * (r * r);
-            }
-        }
-        [whole(errors)]
+        [whole(first), whole(second)]
     }
 }

@@ -7,14 +7,13 @@ use super::{Cost, Rows};
 use crate::error::Result;
 use halftone_shaders::Kernel;
 use halftone_shaders::twin::gram::Params;
-use std::sync::Arc;
 
 /// Rows and columns of a workgroup.
 const SIDE: usize = 128;
 
 /// The lower triangle of a sum of XᵀX, cut by rows into pieces that can be bound.
 pub struct GramSum {
-    gpu: Arc<Gpu>,
+    gpu: Gpu,
     columns: usize,
     /// First row, rows and values.
     pieces: Vec<(usize, usize, Memory)>,
@@ -25,13 +24,13 @@ impl GramSum {
     ///
     /// # Errors
     /// `Device`.
-    pub fn new(gpu: &Arc<Gpu>, columns: usize) -> Result<Self> {
+    pub fn new(gpu: &Gpu, columns: usize) -> Result<Self> {
         let most = (gpu.values_per_binding() / columns.max(1)).max(1);
         let piece = |first: usize| {
             let rows = most.min(columns - first);
             Ok((first, rows, gpu.engine.zeroed((rows * columns * 4) as u64)?))
         };
-        Ok(Self { columns, pieces: (0..columns).step_by(most).map(piece).collect::<Result<_>>()?, gpu: Arc::clone(gpu) })
+        Ok(Self { columns, pieces: (0..columns).step_by(most).map(piece).collect::<Result<_>>()?, gpu: gpu.clone() })
     }
 
     /// Adds the rows of `x`.

@@ -12,6 +12,7 @@ mod matrix;
 mod norm;
 mod rope;
 mod rows;
+pub(super) mod self_test;
 
 pub use attention::{Attention, Sequence};
 pub use gram::GramSum;
@@ -54,6 +55,7 @@ impl Cost {
 
 impl Gpu {
     fn record<P: Pod>(&self, kernel: Kernel, params: &P, memories: &[&Memory], workgroups: [u32; 3], cost: &Cost) -> Result<()> {
+        self.trust(kernel)?;
         self.engine.dispatch(Dispatch {
             kernel,
             params: bytes_of(params),

@@ -6,7 +6,6 @@ use super::{Cost, Rows};
 use crate::error::Result;
 use halftone_shaders::Kernel;
 use halftone_shaders::twin::norm::Params;
-use std::sync::Arc;
 
 /// γ, β and ε of a norm.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ impl NormWeights {
     ///
     /// # Errors
     /// `Device`.
-    pub fn upload(gpu: &Arc<Gpu>, gamma: &[f32], beta: &[f32], eps: f32) -> Result<Self> {
+    pub fn upload(gpu: &Gpu, gamma: &[f32], beta: &[f32], eps: f32) -> Result<Self> {
         let beta = if beta.is_empty() { None } else { Some(Rows::upload(gpu, beta, beta.len())?) };
         Ok(Self { gamma: Rows::upload(gpu, gamma, gamma.len())?, beta, eps })
     }

@@ -5,11 +5,10 @@ use super::super::pool::Memory;
 use super::super::tiles::floats;
 use crate::error::{Error, Result};
 use bytemuck::cast_slice;
-use std::sync::Arc;
 
 /// Rows of f32 values in the memory of a device; at most as many as one binding holds.
 pub struct Rows {
-    pub(super) gpu: Arc<Gpu>,
+    pub(super) gpu: Gpu,
     pub(super) memory: Memory,
     pub(super) rows: usize,
     pub(super) columns: usize,
@@ -26,26 +25,26 @@ impl Rows {
     ///
     /// # Errors
     /// `Device`.
-    pub fn upload(gpu: &Arc<Gpu>, values: &[f32], columns: usize) -> Result<Self> {
+    pub fn upload(gpu: &Gpu, values: &[f32], columns: usize) -> Result<Self> {
         let rows = values.len().checked_div(columns).unwrap_or(0);
-        Ok(Self { memory: gpu.engine.upload(cast_slice(values))?, gpu: Arc::clone(gpu), rows, columns })
+        Ok(Self { memory: gpu.engine.upload(cast_slice(values))?, gpu: gpu.clone(), rows, columns })
     }
 
     /// Room for rows, whatever is in it.
-    pub(super) fn reserve(gpu: &Arc<Gpu>, rows: usize, columns: usize) -> Result<Self> {
-        Ok(Self { memory: gpu.engine.reserve((rows * columns * 4) as u64)?, gpu: Arc::clone(gpu), rows, columns })
+    pub(super) fn reserve(gpu: &Gpu, rows: usize, columns: usize) -> Result<Self> {
+        Ok(Self { memory: gpu.engine.reserve((rows * columns * 4) as u64)?, gpu: gpu.clone(), rows, columns })
     }
 
     /// Zeros.
     ///
     /// # Errors
     /// `Device`.
-    pub fn zeroed(gpu: &Arc<Gpu>, rows: usize, columns: usize) -> Result<Self> {
-        Ok(Self { memory: gpu.engine.zeroed((rows * columns * 4) as u64)?, gpu: Arc::clone(gpu), rows, columns })
+    pub fn zeroed(gpu: &Gpu, rows: usize, columns: usize) -> Result<Self> {
+        Ok(Self { memory: gpu.engine.zeroed((rows * columns * 4) as u64)?, gpu: gpu.clone(), rows, columns })
     }
 
     /// Whose they are.
-    pub fn gpu(&self) -> &Arc<Gpu> {
+    pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 
