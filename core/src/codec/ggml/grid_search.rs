@@ -217,11 +217,17 @@ impl Tables {
     }
 }
 
-/// The least of some table rows. One chain: two would wait less, but the optimiser takes their vectors apart.
+/// The least of some table rows. One chain, because the optimiser takes the vectors of two apart; pairs are joined before it, so that it
+/// waits half as often.
 #[inline(always)]
 fn least_of(table: &[Wide; ROOM], places: &[u8]) -> Lanes {
     let mut least = [f32::INFINITY; LANES];
-    for &b in places {
+    let (pairs, rest) = places.as_chunks::<2>();
+    for &[a, b] in pairs {
+        let both = lower(&table[usize::from(a) & (ROOM - 1)].0, &table[usize::from(b) & (ROOM - 1)].0);
+        least = lower(&least, &both);
+    }
+    for &b in rest {
         least = lower(&least, &table[usize::from(b) & (ROOM - 1)].0);
     }
     least
