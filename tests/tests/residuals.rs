@@ -135,9 +135,13 @@ fn a_candidate_of_the_table_is_what_the_job_writes() {
         }
         assert!(row.cells.is_sorted_by_key(|c| c.bytes), "by rising bytes");
     }
-    let trust = table.evidence.trust.as_ref().unwrap();
-    assert!(trust.cells.iter().any(|c| c.residual.is_some()), "they are measured at the logits like others");
-    assert!(table.has(TableMetric::CalibratedKl), "and calibrated");
+    let unprobed = MeasureOptions { probe: Vec::new(), search: options.probe.clone(), ..options.clone() };
+    for table in [&table, &measure(&source, Some(&calibration), &unprobed, &cx).unwrap()] {
+        let trust = table.evidence.trust.as_ref().unwrap();
+        let fresh = !table.has(TableMetric::PredictedKl);
+        assert_eq!(trust.cells.iter().any(|c| c.residual.is_some()), fresh, "what was not measured yet is held against the metrics like others");
+        assert!(table.has(TableMetric::CalibratedKl), "and calibrated");
+    }
     let path = temporary.path().join("table.json");
     table.save(&path).unwrap();
     let back = Table::load(&path).unwrap();
