@@ -143,6 +143,9 @@ pub struct CalibrateArgs {
     /// Of a mixture of experts: look at four times the text first and take the part that sends tokens to the experts which see few
     #[arg(long)]
     pub balance_experts: bool,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
     /// Where to write the calibration; an imatrix (GGUF) is written beside it
     #[arg(long, short, value_name = "CALIB")]
     pub output: PathBuf,
@@ -184,6 +187,9 @@ pub struct MeasureArgs {
     /// How weights are rounded
     #[arg(long, default_value = DEFAULT_ROUNDING)]
     pub rounding: String,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
     /// Where to write the table
     #[arg(long, short, value_name = "TABLE.json")]
     pub output: PathBuf,
@@ -312,6 +318,9 @@ pub struct CompareArgs {
     /// Tokens a chunk; the second half of each is scored, as llama.cpp does
     #[arg(long, default_value_t = 512)]
     pub context: usize,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
 }
 
 /// Options of `export`.
@@ -403,6 +412,20 @@ pub struct AutoArgs {
     /// Keep OUT.job (calibration, imatrix, table, recipe, quantized tensors)
     #[arg(long)]
     pub keep_job: bool,
+}
+
+impl Command {
+    /// The device it was given, where it can be given one.
+    pub fn device(&self) -> Option<&DeviceChoice> {
+        match self {
+            Self::Calibrate(args) => Some(&args.device),
+            Self::Measure(args) => Some(&args.device),
+            Self::Quantize(args) => Some(&args.device),
+            Self::Compare(args) => Some(&args.device),
+            Self::Auto(args) => Some(&args.device),
+            _ => None,
+        }
+    }
 }
 
 fn parse_device(text: &str) -> Result<DeviceChoice, std::convert::Infallible> {
