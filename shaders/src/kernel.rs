@@ -1,17 +1,7 @@
 //! The table of kernels: name, source, workgroup size, uniform struct and bindings of each.
 
-use crate::params::{GroupQuantizeParams, LayerErrorParams, StatisticsParams, Uniform, UniformLayout};
-
-/// A compute kernel. Its entry point is `main`, its bindings are numbered from 0 in group 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kernel {
-    /// Group-wise integers with a weighted scale search.
-    GroupQuantize,
-    /// Power sums and histogram.
-    Statistics,
-    /// Rows of tr(ΔHΔᵀ).
-    LayerError,
-}
+use crate::params::{Uniform, UniformLayout};
+use crate::twin;
 
 /// What a kernel does with a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,64 +23,101 @@ pub struct Binding {
     pub kind: BindingKind,
 }
 
-const fn uniform(name: &'static str) -> Binding {
-    Binding { name, kind: BindingKind::Uniform }
+/// A line of the table: what it is for; its variant; the stem of its WGSL file and of its twin; what it has from `wgsl/common/`; threads of a
+/// workgroup; its buffers after the uniform `params`, whose struct is the twin's `Params`.
+macro_rules! kernels {
+    ($($doc:literal $variant:ident $stem:ident $(with $($common:ident)+)? [$x:literal, $y:literal] { $($kind:ident $binding:ident),+ };)+) => {
+        /// A compute kernel. Its entry point is `main`, its bindings are numbered from 0 in group 0, the uniform first.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kernel {
+            $(#[doc = $doc] $variant,)+
+        }
+
+        impl Kernel {
+            /// Every kernel.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The stem of its WGSL file and of its twin.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($stem)),+ }
+            }
+
+            /// Its source.
+            pub const fn wgsl(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!(
+                        $($(include_str!(concat!("../wgsl/common/", stringify!($common), ".wgsl")), "\n",)+)?
+                        include_str!(concat!("../wgsl/", stringify!($stem), ".wgsl"))
+                    )),+
+                }
+            }
+
+            /// Threads of a workgroup in x, y, z.
+            pub const fn workgroup_size(self) -> [u32; 3] {
+                match self { $(Self::$variant => [$x, $y, 1]),+ }
+            }
+
+            /// Its buffers, in binding order.
+            pub const fn bindings(self) -> &'static [Binding] {
+                const PARAMS: Binding = Binding { name: "params", kind: BindingKind::Uniform };
+                match self {
+                    $(Self::$variant => const { &[PARAMS, $(Binding { name: stringify!($binding), kind: BindingKind::$kind }),+] }),+
+                }
+            }
+
+            /// Its uniform struct.
+            pub const fn uniform(self) -> UniformLayout {
+                match self { $(Self::$variant => <twin::$stem::Params as Uniform>::LAYOUT),+ }
+            }
+        }
+    };
 }
 
-const fn read(name: &'static str) -> Binding {
-    Binding { name, kind: BindingKind::Read }
-}
-
-const fn write(name: &'static str) -> Binding {
-    Binding { name, kind: BindingKind::Write }
-}
-
-impl Kernel {
-    /// Every kernel.
-    pub const ALL: [Self; 3] = [Self::GroupQuantize, Self::Statistics, Self::LayerError];
-
-    /// The stem of its WGSL file and of its twin.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::GroupQuantize => "group_quantize",
-            Self::Statistics => "statistics",
-            Self::LayerError => "layer_error",
-        }
-    }
-
-    /// Its source.
-    pub const fn wgsl(self) -> &'static str {
-        match self {
-            Self::GroupQuantize => include_str!("../wgsl/group_quantize.wgsl"),
-            Self::Statistics => include_str!("../wgsl/statistics.wgsl"),
-            Self::LayerError => include_str!("../wgsl/layer_error.wgsl"),
-        }
-    }
-
-    /// Threads of a workgroup in x, y, z.
-    pub const fn workgroup_size(self) -> [u32; 3] {
-        match self {
-            Self::GroupQuantize => [32, 1, 1],
-            Self::Statistics => [256, 1, 1],
-            Self::LayerError => [8, 8, 1],
-        }
-    }
-
-    /// Its buffers, in binding order.
-    pub const fn bindings(self) -> &'static [Binding] {
-        match self {
-            Self::GroupQuantize => const { &[uniform("params"), read("weights"), read("importance"), write("codes"), write("grids")] },
-            Self::Statistics => const { &[uniform("params"), read("values"), read("edges"), write("counts"), write("partials")] },
-            Self::LayerError => const { &[uniform("params"), read("difference"), read("hessian"), write("partials")] },
-        }
-    }
-
-    /// Its uniform struct.
-    pub const fn uniform(self) -> UniformLayout {
-        match self {
-            Self::GroupQuantize => GroupQuantizeParams::LAYOUT,
-            Self::Statistics => StatisticsParams::LAYOUT,
-            Self::LayerError => LayerErrorParams::LAYOUT,
-        }
-    }
+kernels! {
+    "A copy, for the speed of the device's memory."
+    StreamCopy stream_copy [256, 1] { Read values, Write copies };
+    "Multiplications and additions, for the speed of its arithmetic."
+    MultiplyAdd multiply_add [256, 1] { Read values, Write results };
+    "Group-wise integers with a weighted scale search."
+    GroupQuantize group_quantize [32, 1] { Read weights, Read importance, Write codes, Write grids };
+    "Power sums and histogram."
+    Statistics statistics [256, 1] { Read values, Read edges, Write counts, Write partials };
+    "Blocks with one scale: Q4_0, Q5_0, Q8_0, IQ4_NL."
+    EncodeBlocks encode_blocks with exact blocks scale_search [256, 1] { Read weights, Read importance, Write encoded };
+    "Super-blocks with integer scales: Q3_K, Q6_K, IQ4_XS."
+    EncodeSuperBlocks encode_super_blocks with exact blocks scale_search super_blocks [256, 1] { Read weights, Read importance, Write encoded };
+    "Blocks with a scale and an offset: Q4_1, Q5_1."
+    EncodeAffineBlocks encode_affine_blocks with exact blocks affine_search [256, 1] { Read weights, Read importance, Write encoded };
+    "Super-blocks with integer scales and minima: Q2_K, Q4_K, Q5_K."
+    EncodeAffineSuperBlocks encode_affine_super_blocks with exact blocks affine_search super_blocks [256, 1] { Read weights, Read importance, Write encoded };
+    "Four-bit floats: MXFP4, NVFP4."
+    EncodeFp4 encode_fp4 with exact blocks [256, 1] { Read weights, Read importance, Write encoded };
+    "Rows of tr(ΔHΔᵀ)."
+    LayerError layer_error [8, 8] { Read difference, Read hessian, Write partials };
+    "A linear."
+    Matmul matmul with product [16, 16] { Read x, Read weights, Read bias, Write y };
+    "A linear whose weight is as it is stored."
+    MatmulQuantized matmul_quantized with product [16, 16] { Read x, Read weights, Read bias, Write y };
+    "The lower triangle of XᵀX."
+    Gram gram [16, 16] { Read x, Write sums };
+    "RMSNorm and LayerNorm."
+    Norm norm [64, 1] { Read x, Read gamma, Read beta, Write y };
+    "Rotary positions."
+    Rope rope [256, 1] { Read angles, Read positions, Write x };
+    "Attention with a running softmax."
+    Attention attention [256, 1] { Read q, Read k, Read v, Read tiles, Write y };
+    "Curves of feed-forwards, gated or not, and soft caps."
+    Gate gate [256, 1] { Read up, Write x };
+    "Rows added to rows."
+    Add add [256, 1] { Read y, Read list, Write x };
+    "Rows of a table."
+    Embedding embedding [256, 1] { Read table, Read numbers, Write y };
+    "Inputs as a runtime rounds them."
+    RoundInputs round_inputs [256, 1] { Read x, Write y };
+    "Divergence and most likely tokens of two matrices of logits."
+    LogitsCompare logits_compare [256, 1] { Read before, Read after, Read targets, Write results };
+    "What the columns outside a panel ask of those in it."
+    FeedbackProduct feedback_product [8, 8] { Read matrix, Read delta, Write corrections };
+    "The columns of a panel, rounded one after the other."
+    FeedbackColumns feedback_columns [64, 1] { Read matrix, Read corrections, Read weights, Read scales, Read offsets, Read levels, Write delta, Write indices };
 }

@@ -7,7 +7,10 @@
 //! integer comparisons then correct), so they are equal everywhere; float outputs state a tolerance in their twin.
 //! Absent on purpose: devices, threads, files.
 
+pub mod blocks;
 mod kernel;
+pub mod lanes;
+pub mod levels;
 pub mod params;
 pub mod twin;
 

@@ -2,7 +2,7 @@
 // One workgroup a group. The group passes through shared memory in tiles; each thread judges one candidate over all of it, then the
 // first thread picks the best, so that no sum depends on how threads are joined.
 
-struct GroupQuantizeParams {
+struct Params {
     group: u32,
     groups: u32,
     groups_per_row: u32,
@@ -29,7 +29,7 @@ struct Picked {
     error: Sum,
 }
 
-@group(0) @binding(0) var<uniform> params: GroupQuantizeParams;
+@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<u32>;            // bits of f32
 @group(0) @binding(2) var<storage, read> importance: array<u32>;         // bits of f32, one a column
 @group(0) @binding(3) var<storage, read_write> codes: array<u32>;        // four codes a word

@@ -1,14 +1,14 @@
 // Rows of tr(D H D'): what src/twin/layer_error.rs defines, in f32. A thread makes a 4 x 4 block of D H' from rows of both operands and
 // multiplies it with D; a workgroup (32 rows of D, 32 rows of H) leaves one partial for each of its rows, which the host adds up.
 
-struct LayerErrorParams {
+struct Params {
     rows: u32,
     columns: u32,
     first_hessian_row: u32,
     hessian_rows: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: LayerErrorParams;
+@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> difference: array<f32>;         // rows x columns
 @group(0) @binding(2) var<storage, read> hessian: array<f32>;            // hessian_rows x columns
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>;     // ceil(hessian_rows / 32) x rows

@@ -1,14 +1,14 @@
 // Histogram, counts and power sums: what src/twin/statistics.rs defines. Counts are equal to the twin's, since bins are found by integer
 // comparison with the edges; each workgroup leaves one f32 partial of every power sum, of values scaled into [-2, 2].
 
-struct StatisticsParams {
+struct Params {
     count: u32,
     per_workgroup: u32,
     scale: f32,
     padding: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: StatisticsParams;
+@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> values: array<u32>;                    // bits of f32
 @group(0) @binding(2) var<storage, read> edges: array<u32>;                     // lower edges of the bins as ordered keys
 @group(0) @binding(3) var<storage, read_write> counts: array<atomic<u32>>;      // the bins, then finite, then non-finite

@@ -220,7 +220,7 @@ fn residuals_of_real_layers_at_equal_bytes() {
         let importance: Vec<f32> = (0..columns).map(|j| hessian.diagonal(j)).collect();
         let base = |format: &str| {
             let format: Format = format.parse().unwrap();
-            let evidence = Evidence { importance: Some(&importance), hessian: Some(&hessian), cross: None, cancel: None };
+            let evidence = Evidence { importance: Some(&importance), hessian: Some(&hessian), cross: None, gpu: None, cancel: None };
             let bytes = rounder("gptq+descent").unwrap().round(&weights, columns, format, evidence).unwrap().bytes;
             let mut values = vec![0.0; weights.len()];
             format.decode(&bytes, &mut values);

@@ -56,6 +56,8 @@ pub struct Global {
 pub enum Command {
     /// List the devices that can compute
     Devices,
+    /// Time every kernel of a GPU against what its memory and arithmetic allow
+    BenchDevice(BenchDeviceArgs),
     /// Show what a model is made of
     Inspect(InspectArgs),
     /// Write the same function in other weights that round better: rotated, or with scales folded
@@ -85,6 +87,17 @@ pub enum Command {
 const MEASURED: [&str; 8] = ["weight", "imatrix", "activation", "hessian-trace", "pqi", "fisher", "predicted-kl", "measured-kl"];
 /// The metrics that `allocate` can go by.
 const METRICS: [&str; 9] = ["weight", "imatrix", "activation", "hessian-trace", "pqi", "fisher", "predicted-kl", "measured-kl", "calibrated-kl"];
+
+/// Options of `bench-device`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchDeviceArgs {
+    /// gpu (the first there is), or part of an adapter's name
+    #[arg(long, default_value = "gpu")]
+    pub device: DeviceChoice,
+    /// Layers of 4096 on a software device too
+    #[arg(long)]
+    pub full: bool,
+}
 
 /// Which model.
 #[derive(Clone, Debug, Args)]
@@ -130,6 +143,9 @@ pub struct CalibrateArgs {
     /// Of a mixture of experts: look at four times the text first and take the part that sends tokens to the experts which see few
     #[arg(long)]
     pub balance_experts: bool,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
     /// Where to write the calibration; an imatrix (GGUF) is written beside it
     #[arg(long, short, value_name = "CALIB")]
     pub output: PathBuf,
@@ -171,6 +187,9 @@ pub struct MeasureArgs {
     /// How weights are rounded
     #[arg(long, default_value = DEFAULT_ROUNDING)]
     pub rounding: String,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
     /// Where to write the table
     #[arg(long, short, value_name = "TABLE.json")]
     pub output: PathBuf,
@@ -299,6 +318,9 @@ pub struct CompareArgs {
     /// Tokens a chunk; the second half of each is scored, as llama.cpp does
     #[arg(long, default_value_t = 512)]
     pub context: usize,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
 }
 
 /// Options of `export`.
@@ -390,6 +412,20 @@ pub struct AutoArgs {
     /// Keep OUT.job (calibration, imatrix, table, recipe, quantized tensors)
     #[arg(long)]
     pub keep_job: bool,
+}
+
+impl Command {
+    /// The device it was given, where it can be given one.
+    pub fn device(&self) -> Option<&DeviceChoice> {
+        match self {
+            Self::Calibrate(args) => Some(&args.device),
+            Self::Measure(args) => Some(&args.device),
+            Self::Quantize(args) => Some(&args.device),
+            Self::Compare(args) => Some(&args.device),
+            Self::Auto(args) => Some(&args.device),
+            _ => None,
+        }
+    }
 }
 
 fn parse_device(text: &str) -> Result<DeviceChoice, std::convert::Infallible> {

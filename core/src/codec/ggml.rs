@@ -1,6 +1,5 @@
 //! The block types of ggml: identity, block size and bytes, and the way to each type's encoder and decoder.
 
-mod affine_search;
 mod encode;
 mod fp4;
 mod grid_search;
@@ -9,15 +8,11 @@ mod iq;
 mod iq1_encode;
 pub(super) mod iq4;
 mod iq_encode;
-mod k_encode;
 mod k_quants;
 mod lattice;
 mod law;
 mod legacy;
-mod levels;
 pub(super) mod octet;
-mod scale_search;
-mod super_block;
 mod ternary;
 #[cfg(test)]
 mod tests;
@@ -138,19 +133,22 @@ impl GgmlType {
     /// When [`Self::can_encode`] is false; ask before.
     pub fn encode_row(self, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         use encode::encode_blocks as each;
+        use halftone_shaders::twin::{
+            encode_affine_blocks as affine, encode_affine_super_blocks as k_affine, encode_blocks as plain, encode_fp4, encode_super_blocks as k,
+        };
         match self {
-            Self::Q4_0 => each::<legacy::Q4_0, _, _>(row, importance, out),
-            Self::Q4_1 => each::<legacy::Q4_1, _, _>(row, importance, out),
-            Self::Q5_1 => each::<legacy::Q5_1, _, _>(row, importance, out),
-            Self::Q2_K => each::<k_encode::Q2K, _, _>(row, importance, out),
-            Self::Q3_K => each::<k_encode::Q3K, _, _>(row, importance, out),
-            Self::Q4_K => each::<k_encode::Q4K, _, _>(row, importance, out),
-            Self::Q5_K => each::<k_encode::Q5K, _, _>(row, importance, out),
-            Self::Q6_K => each::<k_encode::Q6K, _, _>(row, importance, out),
-            Self::IQ4_XS => each::<iq4::Iq4Xs, _, _>(row, importance, out),
-            Self::IQ4_NL => each::<iq4::Iq4Nl, _, _>(row, importance, out),
-            Self::Q5_0 => each::<legacy::Q5_0, _, _>(row, importance, out),
-            Self::Q8_0 => each::<legacy::Q8_0, _, _>(row, importance, out),
+            Self::Q4_0 => each::<plain::Q4_0, _, _>(row, importance, out),
+            Self::Q4_1 => each::<affine::Q4_1, _, _>(row, importance, out),
+            Self::Q5_1 => each::<affine::Q5_1, _, _>(row, importance, out),
+            Self::Q2_K => each::<k_affine::Q2K, _, _>(row, importance, out),
+            Self::Q3_K => each::<k::Q3K, _, _>(row, importance, out),
+            Self::Q4_K => each::<k_affine::Q4K, _, _>(row, importance, out),
+            Self::Q5_K => each::<k_affine::Q5K, _, _>(row, importance, out),
+            Self::Q6_K => each::<k::Q6K, _, _>(row, importance, out),
+            Self::IQ4_XS => each::<k::Iq4Xs, _, _>(row, importance, out),
+            Self::IQ4_NL => each::<plain::Iq4Nl, _, _>(row, importance, out),
+            Self::Q5_0 => each::<plain::Q5_0, _, _>(row, importance, out),
+            Self::Q8_0 => each::<plain::Q8_0, _, _>(row, importance, out),
             Self::IQ2_XXS => each::<iq_encode::Iq2Xxs, _, _>(row, importance, out),
             Self::IQ2_XS => each::<iq_encode::Iq2Xs, _, _>(row, importance, out),
             Self::IQ2_S => each::<iq_encode::Iq2S, _, _>(row, importance, out),
@@ -162,8 +160,8 @@ impl GgmlType {
             Self::TQ2_0 => each::<ternary::Tq2_0, _, _>(row, importance, out),
             Self::Q1_0 => each::<ternary::Q1_0, _, _>(row, importance, out),
             Self::Q2_0 => each::<ternary::Q2_0, _, _>(row, importance, out),
-            Self::MXFP4 => each::<fp4::Mxfp4, _, _>(row, importance, out),
-            Self::NVFP4 => each::<fp4::Nvfp4, _, _>(row, importance, out),
+            Self::MXFP4 => each::<encode_fp4::Mxfp4, _, _>(row, importance, out),
+            Self::NVFP4 => each::<encode_fp4::Nvfp4, _, _>(row, importance, out),
             Self::Q8_1 | Self::Q8_K => unreachable!("no encoder for {self}"),
         }
     }

@@ -11,7 +11,6 @@ pub mod ggml;
 mod granularity;
 mod grid;
 pub mod int;
-mod lanes;
 mod learned;
 mod minifloat;
 mod mx;
@@ -24,6 +23,8 @@ mod span;
 #[cfg(test)]
 mod tests;
 mod trits;
+
+use halftone_shaders::lanes;
 
 pub use element::{Element, ToElement};
 pub(crate) use family::Heads;

@@ -1,6 +1,6 @@
 //! The weights under one scale, as a search sees them: one run of columns, or all rows of a tensor.
 
-use super::lanes::{LANES, Lanes, finite, fold, max, min, normalise};
+use super::lanes::{LANES, Lanes, clean, fold, max, min, normalise};
 use rayon::prelude::*;
 
 /// Weights and their importances; more weights than importances are further rows of the same columns.
@@ -21,7 +21,7 @@ impl Cleaned {
     /// Takes other weights; `importance` has one value a column, `values` whole rows of as many. The columns from `first` on count.
     pub fn set(&mut self, values: &[f32], columns: usize, importance: Option<&[f32]>) -> Span<'_> {
         self.x.clear();
-        self.x.extend(values.iter().map(|&v| finite(v)));
+        self.x.extend(values.iter().map(|&v| clean(v)));
         self.w.clear();
         match importance {
             Some(importance) => {

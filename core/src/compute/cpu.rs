@@ -12,6 +12,8 @@ use rayon::prelude::*;
 
 /// Values a block should have: small enough for the cache and for a quick cancel, large enough to be worth a task.
 const BLOCK_VALUES: usize = 1 << 16;
+/// Values between two looks at whether to go on, of what all threads do together.
+const CANCEL_VALUES: usize = 1 << 22;
 /// Rows of a matrix product.
 const PRODUCT_ROWS: usize = 64;
 
@@ -44,6 +46,18 @@ impl Backend for Cpu {
                 weights.par_chunks(block).zip(outputs).try_for_each(|(weights, ((codes, scales), zeros))| {
                     proceed()?;
                     quantize_wide(weights, columns, importance, scheme, codes, scales, zeros);
+                    Ok(())
+                })
+            }
+            KernelCall::Encode { format, weights, columns, importance, bytes } => {
+                let importance = (!importance.is_empty()).then_some(importance);
+                let layout = format.layout();
+                // What a tensor's rows share is chosen by all of them.
+                let rows = if layout.tensor_head > 0 { weights.len() / columns } else { (CANCEL_VALUES / columns).max(1) }.max(1);
+                let tiles = bytes.chunks_mut(layout.tensor_head + rows * layout.row_bytes(columns));
+                weights.chunks(rows * columns).zip(tiles).try_for_each(|(weights, bytes)| {
+                    proceed()?;
+                    bytes.copy_from_slice(&format.encode(weights, columns, importance)?);
                     Ok(())
                 })
             }

@@ -1,16 +1,25 @@
 //! Devices. Kernels are data: a [`KernelCall`] names a kernel, its parameters and its buffers; a [`Backend`] runs it. The CPU
 //! backend calls the twins of `halftone-shaders`; the GPU backend owns a wgpu device of its own, never the window's.
 
+pub mod bench;
 mod cpu;
+mod encode;
+mod fastest;
 pub mod gpu;
 mod operands;
 mod threads;
 
-use crate::error::Result;
+use crate::codec::Format;
+use crate::error::{Error, Result};
+use halftone_shaders::Kernel;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub use cpu::Cpu;
+pub(crate) use encode::kernel as encoder;
+use fastest::Fastest;
+pub use fastest::remember_in;
 pub use threads::set_threads;
 
 /// Which device the user asked for.
@@ -77,6 +86,19 @@ pub enum KernelCall<'a> {
         /// Out: one zero point a group.
         zeros: &'a mut [u8],
     },
+    /// Whole tensors in formats that have a kernel, each weight to the nearest code after the format's scale search; see `halftone_shaders::blocks`.
+    Encode {
+        /// What to encode as.
+        format: Format,
+        /// Rows of `columns` values, whole blocks.
+        weights: &'a [f32],
+        /// Row length.
+        columns: usize,
+        /// One importance a column; empty: all 1.
+        importance: &'a [f32],
+        /// Out: the tensor.
+        bytes: &'a mut [u8],
+    },
     /// Moments, extremes and histogram; see `halftone_shaders::twin::statistics`.
     Statistics {
         /// The values.
@@ -101,10 +123,65 @@ pub enum KernelCall<'a> {
     },
 }
 
+impl KernelCall<'_> {
+    /// The same call on the same operands, to be run first.
+    fn again(&mut self) -> KernelCall<'_> {
+        match self {
+            Self::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
+                KernelCall::GroupQuantize { weights, columns: *columns, importance, bits: *bits, group: *group, symmetric: *symmetric, codes, scales, zeros }
+            }
+            Self::Encode { format, weights, columns, importance, bytes } => {
+                KernelCall::Encode { format: *format, weights, columns: *columns, importance, bytes }
+            }
+            Self::Statistics { values, absmax, histogram, sums } => KernelCall::Statistics { values, absmax: *absmax, histogram, sums },
+            Self::LayerError { difference, columns, hessian, row_errors } => KernelCall::LayerError { difference, columns: *columns, hessian, row_errors },
+        }
+    }
+
+    /// What it does, for a list of times.
+    fn what(&self) -> String {
+        match self {
+            Self::GroupQuantize { bits, group, .. } => format!("INT{bits}-g{group}"),
+            Self::Encode { format, .. } => format.to_string(),
+            Self::Statistics { .. } => Kernel::Statistics.name().to_owned(),
+            Self::LayerError { .. } => Kernel::LayerError.name().to_owned(),
+        }
+    }
+
+    /// Values that it works on.
+    fn values(&self) -> usize {
+        match self {
+            Self::GroupQuantize { weights, .. } | Self::Encode { weights, .. } => weights.len(),
+            Self::Statistics { values, .. } => values.len(),
+            Self::LayerError { difference, .. } => difference.len(),
+        }
+    }
+
+    /// The kernel that a GPU runs for it.
+    ///
+    /// # Errors
+    /// `Unsupported` for a format without one.
+    pub fn kernel(&self) -> Result<Kernel> {
+        match self {
+            Self::GroupQuantize { .. } => Ok(Kernel::GroupQuantize),
+            Self::Encode { format, .. } => {
+                encoder(*format).map(|encoder| encoder.kernel).ok_or_else(|| Error::unsupported("encoding on the GPU", format!("{format} has no kernel")))
+            }
+            Self::Statistics { .. } => Ok(Kernel::Statistics),
+            Self::LayerError { .. } => Ok(Kernel::LayerError),
+        }
+    }
+}
+
 /// A device that runs kernels.
 pub trait Backend: Send + Sync {
     /// What it is.
     fn capabilities(&self) -> &Capabilities;
+
+    /// The device behind it, for work that stays there over many kernels; `None` on the CPU.
+    fn gpu(&self) -> Option<&gpu::Gpu> {
+        None
+    }
 
     /// Runs one kernel to its end.
     ///
@@ -113,7 +190,15 @@ pub trait Backend: Send + Sync {
     fn run(&self, call: KernelCall<'_>, cancel: &crate::job::CancelToken) -> Result<()>;
 }
 
-/// The backend for a choice. `Auto` never takes a software adapter.
+/// GPUs that are open, by the choice that meant them: pipelines and paces are worth keeping for the next job.
+static OPEN: Mutex<Vec<(DeviceChoice, Arc<dyn Backend>)>> = Mutex::new(Vec::new());
+
+/// Lets go of the GPU that a choice means: it has failed, and whoever asks next opens it anew.
+pub fn forget(choice: &DeviceChoice) {
+    OPEN.lock().retain(|(known, _)| known != choice);
+}
+
+/// The backend for a choice. `Auto` never takes a software adapter. A GPU stays open for the next one who asks.
 ///
 /// # Errors
 /// `Device` when an adapter was asked for by kind or name and there is none.
@@ -121,8 +206,19 @@ pub fn backend(choice: &DeviceChoice) -> Result<Arc<dyn Backend>> {
     if *choice == DeviceChoice::Cpu {
         return Ok(Arc::new(Cpu::default()));
     }
+    let open = &mut *OPEN.lock();
+    if let Some((_, gpu)) = open.iter().find(|(known, _)| known == choice) {
+        return Ok(Arc::clone(gpu));
+    }
     match gpu::Gpu::open(choice) {
-        Ok(gpu) => Ok(Arc::new(gpu)),
+        Ok(gpu) => {
+            let mut backend: Arc<dyn Backend> = Arc::new(gpu);
+            if *choice == DeviceChoice::Auto {
+                backend = Arc::new(Fastest::new(backend, Arc::new(Cpu::default())));
+            }
+            open.push((choice.clone(), Arc::clone(&backend)));
+            Ok(backend)
+        }
         Err(error) if *choice == DeviceChoice::Auto => {
             tracing::info!(%error, "computing on the CPU");
             Ok(Arc::new(Cpu::default()))

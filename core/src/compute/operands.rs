@@ -1,6 +1,6 @@
 //! Checks that the slices of a [`KernelCall`] fit each other, once for every backend.
 
-use super::KernelCall;
+use super::{KernelCall, encoder};
 use crate::error::{Error, Result};
 use halftone_shaders::twin::statistics::BINS;
 
@@ -21,6 +21,12 @@ pub(super) fn check(call: &KernelCall<'_>) -> Result<()> {
             length(NAME, "codes", codes.len(), weights.len())?;
             length(NAME, "scales", scales.len(), weights.len() / group)?;
             length(NAME, "zero points", zeros.len(), weights.len() / group)
+        }
+        KernelCall::Encode { format, weights, columns, importance, bytes } => {
+            const NAME: &str = "encode tensor";
+            ensure(NAME, "a format that has a kernel", encoder(*format).is_some(), || format.to_string())?;
+            format.check_shape(weights.len(), *columns, (!importance.is_empty()).then_some(*importance))?;
+            length(NAME, "bytes", bytes.len(), format.tensor_bytes(weights.len() / columns, *columns) as usize)
         }
         KernelCall::Statistics { histogram, .. } => length("weight statistics", "bins", histogram.len(), BINS),
         KernelCall::LayerError { difference, columns, hessian, row_errors } => {

@@ -3,16 +3,13 @@
 use super::{JobContext, RecordHeader, StoredResidual};
 use crate::calibrate::Calibration;
 use crate::codec::{Format, Granularity, IntFormat};
-use crate::compute::{self, Backend, DeviceChoice, KernelCall};
-use crate::error::{Error, Result};
+use crate::compute::{self, KernelCall};
+use crate::error::Result;
 use crate::numeric::metric;
 use crate::report::{Notice, NoticeKind};
 use crate::residual::Residual;
 use crate::round::{Evidence, Inputs, Rounder, without_matrix};
 use crate::source::{Source, TensorEntry};
-use std::cell::OnceCell;
-use std::rc::Rc;
-use std::sync::Arc;
 
 /// What all tensors of a job are encoded with.
 pub(crate) struct Encoder<'a> {
@@ -20,19 +17,18 @@ pub(crate) struct Encoder<'a> {
     /// What is known of the tensors' inputs.
     pub(crate) inputs: Inputs<'a>,
     rounder: &'static dyn Rounder,
-    backend: Rc<OnceCell<Arc<dyn Backend>>>,
     cx: &'a JobContext,
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder; the device is opened by the first tensor that has a kernel.
+    /// An encoder; the context's device is opened by the first tensor that has a kernel.
     pub(crate) fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Self {
-        Self { source, inputs: Inputs::new(calibration), rounder, backend: Rc::default(), cx }
+        Self { source, inputs: Inputs::new(calibration), rounder, cx }
     }
 
     /// The same encoder with another calibration.
     pub(super) fn with<'b>(&'b self, calibration: &'b Calibration) -> Encoder<'b> {
-        Encoder { inputs: Inputs::new(Some(calibration)), backend: Rc::clone(&self.backend), ..*self }
+        Encoder { inputs: Inputs::new(Some(calibration)), ..*self }
     }
 
     /// Encodes the tensor at `index` of the catalog.
@@ -56,7 +52,7 @@ impl<'a> Encoder<'a> {
         let hessian = if self.rounder.uses_hessian() { self.inputs.hessian(&entry.name, columns)? } else { None };
         let cross = if self.rounder.uses_original_inputs() { self.inputs.cross(&entry.name, columns) } else { None };
         let (importance, hessian) = (importance.as_deref(), hessian.as_deref());
-        let evidence = Evidence { importance, hessian, cross: cross.as_deref(), cancel: Some(&self.cx.cancel) };
+        let evidence = Evidence { importance, hessian, cross: cross.as_deref(), gpu: None, cancel: Some(&self.cx.cancel) };
         let mut bytes = self.codes(entry, &weights, format, evidence, &mut notices)?;
         let mut decoded = vec![0.0; weights.len()];
         format.decode(&bytes, &mut decoded);
@@ -104,52 +100,34 @@ impl<'a> Encoder<'a> {
             if self.rounder.uses_hessian() {
                 notices.push(NoticeKind::Other { text: without_matrix(self.rounder.name()) });
             }
-            return self.group_quantize(weights, columns, int, usize::from(group), evidence.importance.unwrap_or_default(), notices);
+            return self.group_quantize(weights, columns, int, usize::from(group), evidence.importance.unwrap_or_default());
         }
-        let rounded = self.rounder.round(weights, columns, format, evidence)?;
+        if compute::encoder(format).is_some() && !(self.rounder.uses_hessian() && evidence.hessian.is_some()) {
+            if self.rounder.uses_hessian() {
+                notices.push(NoticeKind::Other { text: without_matrix(self.rounder.name()) });
+            }
+            let mut bytes = vec![0; format.tensor_bytes(weights.len() / columns, columns) as usize];
+            let importance = evidence.importance.unwrap_or_default();
+            self.cx.compute(|device| device.run(KernelCall::Encode { format, weights, columns, importance, bytes: &mut bytes }, &self.cx.cancel))?;
+            return Ok(bytes);
+        }
+        let rounded = self.cx.compute(|device| self.rounder.round(weights, columns, format, Evidence { gpu: device.gpu(), ..evidence }))?;
         notices.extend(rounded.remark.map(|text| NoticeKind::Other { text }));
         Ok(rounded.bytes)
     }
 
-    /// Group-wise integers have a kernel; the device does them, and the CPU where it fails. The integers are the same.
-    fn group_quantize(
-        &self,
-        weights: &[f32],
-        columns: usize,
-        int: IntFormat,
-        group: usize,
-        importance: &[f32],
-        notices: &mut Vec<NoticeKind>,
-    ) -> Result<Vec<u8>> {
+    /// Group-wise integers have a kernel; the integers are the same on every device.
+    fn group_quantize(&self, weights: &[f32], columns: usize, int: IntFormat, group: usize, importance: &[f32]) -> Result<Vec<u8>> {
         let groups = weights.len() / group;
         let (mut codes, mut scales, mut zeros) = (vec![0; weights.len()], vec![0.0; groups], vec![0; groups]);
-        let mut run = |backend: &dyn Backend| {
+        self.cx.compute(|device| {
             let (codes, scales, zeros) = (&mut codes, &mut scales, &mut zeros);
             let (bits, symmetric) = (u32::from(int.bits), int.symmetric);
-            backend.run(KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros }, &self.cx.cancel)
-        };
-        match run(&*self.device()?) {
-            Err(Error::Device { device, detail }) => {
-                notices.push(NoticeKind::DeviceFallback { reason: format!("{device}: {detail}") });
-                run(&*compute::backend(&DeviceChoice::Cpu)?)?;
-            }
-            other => other?,
-        }
+            device.run(KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros }, &self.cx.cancel)
+        })?;
         let mut bytes = vec![0; Format::Int(int).tensor_bytes(weights.len() / columns, columns) as usize];
         int.pack(&codes, &scales, &zeros, &mut bytes);
         Ok(bytes)
-    }
-
-    /// The device asked for; one that is not there is a notice, and the CPU does the work.
-    fn device(&self) -> Result<Arc<dyn Backend>> {
-        if let Some(there) = self.backend.get() {
-            return Ok(Arc::clone(there));
-        }
-        let backend = compute::backend(&self.cx.device).or_else(|error| {
-            self.cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
-            compute::backend(&DeviceChoice::Cpu)
-        })?;
-        Ok(Arc::clone(self.backend.get_or_init(|| backend)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Everything the window, the command line and the tests can know about a job. Typed; never text to be parsed.
 
-use super::{Artifact, QuantizeOptions};
+use super::{Artifact, DeviceUse, QuantizeOptions};
 use crate::allocate::Problem;
 use crate::calibrate::{Calibration, CalibrationOptions, CalibrationText, HoldOutText, SearchText};
 use crate::codec::Format;
@@ -292,6 +292,8 @@ pub enum JobEvent {
     Row(Box<Row>),
     /// A tensor is durable.
     Tensor(TensorDone),
+    /// What the GPU has done so far, a few times a second and at the end.
+    Device(Box<DeviceUse>),
     /// It ended.
     Finished {
         /// How.

@@ -1,8 +1,10 @@
 //! Long work: what it may know (context), what it says (events), the one background worker, and the journal that makes a
 //! quantization durable tensor by tensor.
 
+mod accelerator;
 mod atomic;
 mod context;
+mod device;
 mod durable;
 mod encode;
 mod event;
@@ -16,8 +18,10 @@ mod resume;
 mod runner;
 mod sequential;
 
+pub use accelerator::Accelerator;
 pub use atomic::{write_atomically, write_file_atomically};
 pub use context::{CancelToken, JobContext, Scratch};
+pub use device::DeviceUse;
 pub(crate) use encode::Encoder;
 pub use event::{JobEvent, JobId, JobKind, Outcome, Product, Progress, Stage, TensorDone};
 pub use journal::{Artifact, RecordHeader, StoredResidual};

@@ -76,7 +76,7 @@ pub fn measure(source: &Source, calibration: Option<&Calibration>, options: &Mea
         let text = format!("{} needs a calibration; without one the errors are those of rounding to {}", options.rounding, rounder.name());
         cx.reporter.notice(None, NoticeKind::Other { text });
     }
-    let meter = Meter::new(source, calibration, rounder, cx)?;
+    let meter = Meter::new(source, calibration, rounder, cx);
     cx.progress(Stage::Measure, 0, tensors.len() as u64);
     let fisher = options.gradients.as_deref().map(Fisher);
     let mut metrics: Vec<&dyn CellMetric> = vec![&WeightError, &ImatrixError, &ActivationError];

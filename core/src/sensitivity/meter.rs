@@ -5,15 +5,14 @@ use super::metrics::{CellMetric, Subject, powers};
 use super::{Cell, Row};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::compute::{Backend, DeviceChoice, KernelCall, backend};
-use crate::error::{Error, Result};
+use crate::compute::KernelCall;
+use crate::error::Result;
 use crate::job::{Encoder, JobContext};
 use crate::report::NoticeKind;
 use crate::residual::Candidate;
 use crate::round::{Evidence, Rounder};
 use crate::source::{Source, TensorEntry};
 use rayon::prelude::*;
-use std::sync::Arc;
 
 /// What all tensors are measured with.
 pub(super) struct Meter<'a> {
@@ -21,12 +20,11 @@ pub(super) struct Meter<'a> {
     pub cx: &'a JobContext,
     /// Rounds as a job does.
     encoder: Encoder<'a>,
-    device: Arc<dyn Backend>,
 }
 
 impl<'a> Meter<'a> {
-    pub fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Result<Self> {
-        Ok(Self { source, cx, encoder: Encoder::new(source, calibration, rounder, cx), device: device(calibration, cx)? })
+    pub fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Self {
+        Self { source, cx, encoder: Encoder::new(source, calibration, rounder, cx) }
     }
 
     /// The bytes of a tensor as [`Self::row`] measured them: codes, then the residual.
@@ -37,7 +35,7 @@ impl<'a> Meter<'a> {
         let columns = entry.columns();
         let importance = self.encoder.inputs.importance(&entry.name, columns);
         let hessian = self.encoder.inputs.hessian(&entry.name, columns)?;
-        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, cancel: Some(&self.cx.cancel) };
+        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
         // What there is to tell of it was told when it was measured.
         let mut bytes = self.encoder.codes(entry, &weights, stored.format, evidence, &mut Vec::new())?;
         if let Some(residual) = stored.residual {
@@ -91,7 +89,7 @@ impl<'a> Meter<'a> {
             let bytes = match codes.take().filter(|(format, _)| *format == stored.format) {
                 Some((_, bytes)) => bytes,
                 None => {
-                    let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, cancel: Some(&self.cx.cancel) };
+                    let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
                     self.encoder.codes(entry, &weights, stored.format, evidence, &mut remarks)?
                 }
             };
@@ -139,29 +137,15 @@ impl<'a> Meter<'a> {
         self.cx.reporter.notice(Some(&entry.name), NoticeKind::NonFinite { count, first });
     }
 
-    /// tr(MHMᵀ) of a matrix of weights or of errors, on the device; on the CPU where that fails.
+    /// tr(MHMᵀ) of a matrix of weights or of errors.
     fn layer_power(&self, matrix: &[f32], columns: usize, hessian: &[f32]) -> Result<f64> {
         let mut row_errors = vec![0.0f32; matrix.len() / columns];
-        let mut run =
-            |device: &dyn Backend| device.run(KernelCall::LayerError { difference: matrix, columns, hessian, row_errors: &mut row_errors }, &self.cx.cancel);
-        match run(&*self.device) {
-            Err(Error::Device { device, detail }) => {
-                self.cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: format!("{device}: {detail}") });
-                run(&*backend(&DeviceChoice::Cpu)?)?;
-            }
-            other => other?,
-        }
+        self.cx.compute(|device| {
+            let call = KernelCall::LayerError { difference: matrix, columns, hessian, row_errors: &mut row_errors };
+            device.run(call, &self.cx.cancel)
+        })?;
         Ok(row_errors.iter().map(|&e| f64::from(e)).sum::<f64>().max(0.0))
     }
-}
-
-/// The device for layer errors; the CPU where there are none to compute, or where the one asked for is not there.
-fn device(calibration: Option<&Calibration>, cx: &JobContext) -> Result<Arc<dyn Backend>> {
-    let has_gram = calibration.is_some_and(|c| c.inputs.values().any(|i| i.gram.is_some()));
-    backend(if has_gram { &cx.device } else { &DeviceChoice::Cpu }).or_else(|error| {
-        cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
-        backend(&DeviceChoice::Cpu)
-    })
 }
 
 /// The candidates that are stored differently in rows of `columns`, with what they are stored as, by rising bits of the format. Of candidates

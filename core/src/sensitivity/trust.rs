@@ -125,7 +125,7 @@ pub fn judge(source: &Source, calibration: Option<&Calibration>, table: &Table, 
     }
     source.config.predicts_tokens()?;
     let unknown = || Error::unsupported(format!("rounding {}", table.rounding), "it is not one of the rounders");
-    let meter = Meter::new(source, calibration, rounder(&table.rounding).ok_or_else(unknown)?, cx)?;
+    let meter = Meter::new(source, calibration, rounder(&table.rounding).ok_or_else(unknown)?, cx);
     let mut judged = Table { evidence: super::Evidence { trust: None, ..table.evidence.clone() }, ..table.clone() };
     judged.evidence.search = Some(hash_of(sequences));
     establish(&meter, sequences, count, &mut judged)?;

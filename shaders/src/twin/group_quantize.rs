@@ -14,6 +14,32 @@
 //!
 //! Precision: codes are nearest to within 2⁻²⁰ of a step; the search compares errors whose residuals are rounded to 2⁻¹⁰ of a step.
 
+use crate::params::layout;
+use bytemuck::{Pod, Zeroable};
+
+/// Parameters of `group_quantize.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Params {
+    /// Columns a group; a multiple of 8.
+    pub group: u32,
+    /// Groups of this dispatch.
+    pub groups: u32,
+    /// Groups of a row.
+    pub groups_per_row: u32,
+    /// Number, in the whole tensor, of this dispatch's first group.
+    pub first_group: u32,
+    /// Bits of a code, 2–8.
+    pub bits: u32,
+    /// 1: the zero point is fixed in the middle; 0: it is searched.
+    pub symmetric: u32,
+    /// 1: `importance` has one entry a column; 0: all weights count the same.
+    pub weighted: u32,
+    /// Nothing.
+    pub padding: u32,
+}
+layout!(Params { group, groups, groups_per_row, first_group, bits, symmetric, weighted, padding });
+
 /// Candidate scales of the first round.
 const COARSE: u32 = 24;
 /// The first candidates divide the range by levels, levels − 1 and levels + 1: grids that other quantizers leave behind.

@@ -4,6 +4,24 @@
 //! gives the same number, since a quadratic form sees only the symmetric part.
 //! Devices may sum in any order in f32 and must come within [`TOLERANCE`] of Σᵢ Σⱼ |Δᵣᵢ Hⱼᵢ Δᵣⱼ|.
 
+use crate::params::layout;
+use bytemuck::{Pod, Zeroable};
+
+/// Parameters of `layer_error.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Params {
+    /// Rows of Δ in this dispatch.
+    pub rows: u32,
+    /// Columns of Δ and of H.
+    pub columns: u32,
+    /// The row of H that this dispatch's `hessian` binding begins with.
+    pub first_hessian_row: u32,
+    /// Rows of H in this dispatch.
+    pub hessian_rows: u32,
+}
+layout!(Params { rows, columns, first_hessian_row, hessian_rows });
+
 /// Largest difference between devices, relative to the sum of the absolute products of the row.
 pub const TOLERANCE: f64 = 2e-6;
 

@@ -5,6 +5,24 @@
 //! The sums Σx … Σx⁴ are of the finite values in f64 here; a GPU sums tiles in f32 and must come within [`TOLERANCE`] of Σ|x|ᵏ.
 //! Extremes are not here: the host needs them before it knows the bins.
 
+use crate::params::layout;
+use bytemuck::{Pod, Zeroable};
+
+/// Parameters of `statistics.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Params {
+    /// Values of this dispatch.
+    pub count: u32,
+    /// Values each workgroup sums: a multiple of its 256 threads.
+    pub per_workgroup: u32,
+    /// Power of two that brings the values into [−2, 2] before powers are taken.
+    pub scale: f32,
+    /// Nothing.
+    pub padding: u32,
+}
+layout!(Params { count, per_workgroup, scale, padding });
+
 /// Number of bins.
 pub const BINS: usize = 128;
 /// Largest difference of a power sum between devices, relative to the sum of the absolute values.

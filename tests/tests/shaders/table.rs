@@ -30,7 +30,7 @@ fn the_table_of_kernels_is_the_folder_and_each_has_a_twin() {
 
 #[test]
 fn every_kernel_is_valid_wgsl_with_the_workgroup_and_bindings_of_the_table() {
-    for kernel in Kernel::ALL {
+    for &kernel in Kernel::ALL {
         let module = parse(kernel);
         valid::Validator::new(valid::ValidationFlags::all(), valid::Capabilities::empty())
             .validate(&module)
@@ -57,7 +57,7 @@ fn every_kernel_is_valid_wgsl_with_the_workgroup_and_bindings_of_the_table() {
 
 #[test]
 fn uniform_structs_lie_as_naga_reads_them() {
-    for kernel in Kernel::ALL {
+    for &kernel in Kernel::ALL {
         let module = parse(kernel);
         let layout = kernel.uniform();
         let (_, variable) = module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Uniform).expect("a uniform");

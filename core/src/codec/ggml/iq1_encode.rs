@@ -4,8 +4,8 @@ use super::encode::{BlockEncoder, put_half};
 use super::grid_search::{Groups, Rows, Tables};
 use super::grids::{self, IQ1_LEVELS};
 use super::lattice::{Codes, Fit, Lattice, fit_lattice};
-use super::super_block::floored;
 use crate::codec::lanes::{LANES, Lanes, array, min};
+use halftone_shaders::twin::encode_super_blocks::floored;
 
 static ROWS: Rows<2048, 82> = Rows::new(&grids::IQ1, &IQ1_LEVELS);
 

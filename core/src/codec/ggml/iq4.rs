@@ -1,82 +1,11 @@
-//! Four-bit codes into a fixed non-linear table: IQ4_NL (blocks of 32) and IQ4_XS (super-blocks of 256).
+//! Four-bit codes into a fixed non-linear table: IQ4_NL (blocks of 32) and IQ4_XS (super-blocks of 256). The encoders are twins of kernels.
 
-use super::encode::{BlockEncoder, put_half};
 use super::half_at;
-use super::levels::Levels;
-use super::scale_search::{Reach, fit_scale};
-use super::super_block::{fit_scales, floored};
-use crate::codec::lanes::reciprocal;
 
-/// The 16 values, finer around zero; a fact of the format.
-pub(in crate::codec) const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub(in crate::codec) use halftone_shaders::levels::IQ4_TABLE as TABLE;
 
-/// The same as they are multiplied.
+/// [`TABLE`] as it is multiplied.
 pub(super) static LEVELS: [f32; 16] = [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
-
-/// [`TABLE`] as levels.
-struct Table;
-
-impl Levels for Table {
-    const ENDS: (f32, f32) = (-127.0, 113.0);
-
-    #[inline(always)]
-    fn nearest(v: f32) -> f32 {
-        let mut level = f32::from(TABLE[0]);
-        for pair in TABLE.windows(2) {
-            let (below, above) = (f32::from(pair[0]), f32::from(pair[1]));
-            level += if v > 0.5 * (below + above) { above - below } else { 0.0 };
-        }
-        level
-    }
-}
-
-/// The code of the level nearest to `v`.
-#[inline(always)]
-fn code(v: f32) -> u8 {
-    let mut code = 0;
-    for pair in TABLE.windows(2) {
-        code += u8::from(v > 0.5 * (f32::from(pair[0]) + f32::from(pair[1])));
-    }
-    code
-}
-
-const REACH: Reach = Reach::new(0.80, 1.16);
-
-pub(super) struct Iq4Nl;
-
-impl BlockEncoder<32, 18> for Iq4Nl {
-    #[inline(always)]
-    fn encode(x: &[f32; 32], w: &[f32; 32], block: &mut [u8; 18]) {
-        let d = fit_scale::<Table, 32>(x, w, &REACH);
-        put_half(block, 0, d);
-        put_codes(&mut block[2..], x, d);
-    }
-}
-
-pub(super) struct Iq4Xs;
-
-impl BlockEncoder<256, 136> for Iq4Xs {
-    #[inline(always)]
-    fn encode(x: &[f32; 256], w: &[f32; 256], block: &mut [u8; 136]) {
-        let fit = fit_scales::<Table, 32, 8>(x, &floored(w), &REACH, (-32.0, 31.0));
-        block.fill(0);
-        put_half(block, 0, fit.d);
-        for (sub, x) in x.as_chunks::<32>().0.iter().enumerate() {
-            let sc = (fit.sc[sub] + 32.0) as u8;
-            block[4 + sub / 2] |= (sc & 15) << (4 * (sub % 2));
-            block[2 + sub / 4] |= (sc >> 4) << (2 * (sub % 4));
-            put_codes(&mut block[8 + 16 * sub..], x, fit.d * fit.sc[sub]);
-        }
-    }
-}
-
-#[inline(always)]
-fn put_codes(bytes: &mut [u8], x: &[f32; 32], scale: f32) {
-    let inverse = reciprocal(scale);
-    for j in 0..16 {
-        bytes[j] = code(x[j] * inverse) | code(x[j + 16] * inverse) << 4;
-    }
-}
 
 fn value(code: u8) -> f32 {
     f32::from(TABLE[usize::from(code & 15)])

@@ -4,8 +4,8 @@ use super::encode::{BlockEncoder, put_half};
 use super::grid_search::{Groups, Rows, Tables};
 use super::grids::{self, IQ2_LEVELS, IQ3_S_LEVELS, IQ3_XXS_LEVELS};
 use super::lattice::{Codes, Lattice, fit_lattice};
-use super::super_block::floored;
 use crate::codec::lanes::{LANES, Lanes, array, min};
+use halftone_shaders::twin::encode_super_blocks::floored;
 
 static IQ2_XXS_ROWS: Rows<256, 82> = Rows::new(&grids::IQ2_XXS, &IQ2_LEVELS);
 static IQ2_XS_ROWS: Rows<512, 82> = Rows::new(&grids::IQ2_XS, &IQ2_LEVELS);

@@ -1,7 +1,8 @@
 //! Super-blocks of 256: Q2_K to Q6_K. Sub-blocks of 16 or 32 have small integer scales (and minima) that share one or two half-precision
-//! factors. The encoders are in `k_encode.rs`.
+//! factors. The encoders are twins of kernels.
 
 use super::half_at;
+pub(super) use halftone_shaders::blocks::{plane, six_bit_places};
 
 /// scales[16] (low nibble scale, high nibble minimum, one byte per 16 values); qs[64]; f16 d; f16 dmin. ŵ = d·sc·q − dmin·m.
 ///
@@ -31,11 +32,6 @@ pub(super) fn decode_q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
             *value = scale * (f32::from(q) - 4.0);
         }
     }
-}
-
-/// Where the 2-bit codes of 16-value sub-block `sub` stand in qs: first byte and shift.
-pub(super) fn plane(sub: usize) -> (usize, usize) {
-    (32 * (sub / 8) + 16 * (sub % 2), 2 * (sub % 8 / 2))
 }
 
 /// f16 d; f16 dmin; 8 six-bit (scale, minimum) pairs in 12 bytes; qs[128]. ŵ = d·sc·q − dmin·m.
@@ -88,10 +84,4 @@ pub(super) fn decode_q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
             *value = scale * (f32::from(q) - 32.0);
         }
     }
-}
-
-/// Where the codes of Q6_K's 16-value sub-block `sub` stand: byte and shift of the low nibbles, byte and shift of the high pairs.
-pub(super) fn six_bit_places(sub: usize) -> (usize, usize, usize, usize) {
-    let (half, pair, odd) = (sub / 8, sub % 8 / 2, sub % 2);
-    (64 * half + 32 * (pair % 2) + 16 * odd, 4 * (pair / 2), 128 + 32 * half + 16 * odd, 2 * pair)
 }

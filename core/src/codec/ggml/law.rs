@@ -2,10 +2,10 @@
 
 use super::iq4::LEVELS;
 use super::k_quants::{plane, scale_and_min, six_bit_places};
-use super::legacy::{put_five_bits, put_nibbles};
 use super::{GgmlType, fp4, half_at, ternary};
 use crate::codec::Codebook;
 use crate::codec::family::{Feedback, Heads};
+use halftone_shaders::blocks::{put_five_bits, put_nibbles};
 
 /// What its codes can say; `None` where that is not known here.
 pub(super) fn codebook(kind: GgmlType) -> Option<Codebook> {

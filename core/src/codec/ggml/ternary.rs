@@ -2,9 +2,9 @@
 
 use super::encode::{BlockEncoder, put_half};
 use super::half_at;
-use super::levels::{Integers, Levels};
-use super::scale_search::extreme;
 use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, reciprocal, to_half, to_integer, whole};
+use halftone_shaders::levels::{Integers, Levels};
+use halftone_shaders::twin::encode_blocks::extreme;
 use std::ops::Add;
 
 /// What some scales gain with their own least-squares d, over the weights in one pass: Σ w·x·level and Σ w·level² of each.

@@ -1,8 +1,9 @@
 //! What every encoder promises, for all types that have one.
 
-use super::encode::{BlockEncoder, encode_row_baseline};
-use super::{GgmlType, fp4, iq_encode, iq1_encode, iq4, k_encode, legacy, ternary};
+use super::{GgmlType, iq_encode, iq1_encode, ternary};
 use half::f16;
+use halftone_shaders::blocks::{BlockEncoder, encode_row};
+use halftone_shaders::twin::{encode_affine_blocks, encode_affine_super_blocks, encode_blocks, encode_fp4, encode_super_blocks};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -312,18 +313,18 @@ fn wide_vectors_give_the_bytes_of_the_baseline() {
             let (row, importance) = sample(seed);
             for importance in [None, Some(&importance[..])] {
                 let mut baseline = vec![0u8; COLUMNS / N * B];
-                encode_row_baseline::<E, N, B>(&row, importance, &mut baseline);
+                encode_row::<E, N, B>(&row, importance, &mut baseline);
                 assert_eq!(baseline, encode(kind, &row, importance).0, "{kind} seed {seed}");
             }
         }
     }
-    check::<legacy::Q4_0, _, _>(GgmlType::Q4_0);
-    check::<legacy::Q5_1, _, _>(GgmlType::Q5_1);
-    check::<legacy::Q8_0, _, _>(GgmlType::Q8_0);
-    check::<iq4::Iq4Nl, _, _>(GgmlType::IQ4_NL);
-    check::<k_encode::Q3K, _, _>(GgmlType::Q3_K);
-    check::<k_encode::Q4K, _, _>(GgmlType::Q4_K);
-    check::<k_encode::Q6K, _, _>(GgmlType::Q6_K);
+    check::<encode_blocks::Q4_0, _, _>(GgmlType::Q4_0);
+    check::<encode_affine_blocks::Q5_1, _, _>(GgmlType::Q5_1);
+    check::<encode_blocks::Q8_0, _, _>(GgmlType::Q8_0);
+    check::<encode_blocks::Iq4Nl, _, _>(GgmlType::IQ4_NL);
+    check::<encode_super_blocks::Q3K, _, _>(GgmlType::Q3_K);
+    check::<encode_affine_super_blocks::Q4K, _, _>(GgmlType::Q4_K);
+    check::<encode_super_blocks::Q6K, _, _>(GgmlType::Q6_K);
     check::<iq_encode::Iq2Xxs, _, _>(GgmlType::IQ2_XXS);
     check::<iq_encode::Iq2S, _, _>(GgmlType::IQ2_S);
     check::<iq_encode::Iq3Xxs, _, _>(GgmlType::IQ3_XXS);
@@ -332,8 +333,8 @@ fn wide_vectors_give_the_bytes_of_the_baseline() {
     check::<iq1_encode::Iq1M, _, _>(GgmlType::IQ1_M);
     check::<ternary::Tq2_0, _, _>(GgmlType::TQ2_0);
     check::<ternary::Q2_0, _, _>(GgmlType::Q2_0);
-    check::<fp4::Mxfp4, _, _>(GgmlType::MXFP4);
-    check::<fp4::Nvfp4, _, _>(GgmlType::NVFP4);
+    check::<encode_fp4::Mxfp4, _, _>(GgmlType::MXFP4);
+    check::<encode_fp4::Nvfp4, _, _>(GgmlType::NVFP4);
 }
 
 #[test]

@@ -2,32 +2,62 @@
 //! the binding limit and by time; cancel is looked at between them. A device must pass a self-test against the twins before it is used.
 
 mod adapter;
-mod device;
+mod encode;
+pub(crate) mod engine;
+mod feedback;
+pub mod forward;
+mod group_quantize;
+mod layer_error;
+mod meter;
 mod pace;
+mod peaks;
+mod pool;
 mod self_test;
+mod statistics;
+mod stopwatch;
 mod tiles;
 
 use super::{Backend, Capabilities, DeviceChoice, KernelCall, operands};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
-use device::Device;
-use pace::Pace;
-use parking_lot::Mutex;
+use engine::{Dispatch, Engine, Memory};
+use halftone_shaders::Kernel;
+use halftone_shaders::twin::group_quantize::Scheme;
+use std::sync::{Arc, OnceLock};
 
-/// A GPU, by any of the APIs wgpu speaks.
+pub(crate) use feedback::{Feedback, Levels};
+pub use meter::KernelUse;
+pub use peaks::Peaks;
+
+/// A GPU, by any of the APIs wgpu speaks. Clones are the same one.
+#[derive(Clone)]
 pub struct Gpu {
-    capabilities: Capabilities,
-    device: Device,
-    paces: Paces,
-    /// One kernel at a time: a second one would only wait in the queue and spoil the first one's timing.
-    turn: Mutex<()>,
+    capabilities: Arc<Capabilities>,
+    engine: Arc<Engine>,
+    /// What the self-test said of each kernel, once it was used.
+    tested: Arc<[OnceLock<std::result::Result<(), String>>]>,
 }
 
-/// The pace of each kernel, counted in weights, values and multiplications.
-struct Paces {
-    group_quantize: Pace,
-    statistics: Pace,
-    layer_error: Pace,
+/// What is bound to a kernel in [`Gpu::run_once`].
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// Bytes that it reads.
+    Input(&'a [u8]),
+    /// Bytes that it changes.
+    Changed(&'a [u8]),
+    /// So many zeros, for it to write.
+    Output(usize),
+}
+
+/// What can go wrong with a device, for tests of what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The driver takes the device away; everything later fails.
+    Lost,
+    /// There is no memory left for a buffer.
+    OutOfMemory,
+    /// A command is refused.
+    Validation,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -37,32 +67,94 @@ impl std::fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the adapter that a choice means and tests it.
+    /// Opens the adapter that a choice means. Each kernel is tested when it is first used.
     ///
     /// # Errors
-    /// `Device` when there is none (for `Auto`: no hardware), when it cannot be opened, or when it computes wrong numbers.
+    /// `Device` when there is none (for `Auto`: no hardware), or when it cannot be opened.
     pub fn open(choice: &DeviceChoice) -> Result<Self> {
         let none = || Error::Device { device: "gpu".to_owned(), detail: "there is no hardware adapter".to_owned() };
         let adapter = adapter::choose(choice, adapter::enumerate())?.ok_or_else(none)?;
-        let gpu = Self {
-            capabilities: adapter::capabilities(&adapter),
-            device: Device::open(&adapter)?,
-            paces: Paces { group_quantize: Pace::new(1 << 15), statistics: Pace::new(1 << 18), layer_error: Pace::new(1 << 22) },
-            turn: Mutex::new(()),
-        };
-        self_test::check(&gpu)?;
+        let capabilities = adapter::capabilities(&adapter);
+        let tested = Kernel::ALL.iter().map(|_| OnceLock::new()).collect();
+        let gpu = Self { engine: Arc::new(Engine::open(&adapter, capabilities.max_binding_bytes)?), tested, capabilities: Arc::new(capabilities) };
         tracing::info!(adapter = gpu.capabilities.name, "compute device opened");
         Ok(gpu)
     }
 
-    /// How many submits it has made; for tests of tiling and cancelling.
-    pub fn submits(&self) -> u64 {
-        self.device.submits()
+    /// The adapter's name.
+    pub fn name(&self) -> &str {
+        &self.capabilities.name
     }
 
-    /// Gives the device back to the driver as if it were lost: every later run fails. For tests of what follows.
-    pub fn lose(&self) {
-        self.device.destroy();
+    /// Tests a kernel, the first time.
+    ///
+    /// # Errors
+    /// `Device` when it computes wrong numbers.
+    pub(crate) fn trust(&self, kernel: Kernel) -> Result<()> {
+        let verdict = self.tested[kernel as usize].get_or_init(|| match self_test::check(self, kernel) {
+            Err(Error::Device { detail, .. }) => Err(detail),
+            Err(other) => Err(other.to_string()),
+            Ok(()) => Ok(()),
+        });
+        verdict.as_ref().map_err(|detail| self.engine.error(detail)).copied()
+    }
+
+    /// How many submits it has made; for tests of tiling and cancelling.
+    pub fn submits(&self) -> u64 {
+        self.engine.submits()
+    }
+
+    /// What each kernel has done since the device was opened.
+    pub fn used(&self) -> Vec<KernelUse> {
+        self.engine.used()
+    }
+
+    /// Whether the times of [`Self::used`] are the device's own; else they are shared out of whole submits.
+    pub fn has_timestamps(&self) -> bool {
+        self.engine.has_timestamps()
+    }
+
+    /// Measures what it can do at best.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn peaks(&self) -> Result<Peaks> {
+        peaks::measure(&self.engine, self.capabilities.is_software)
+    }
+
+    /// Waits for all its work, so that [`Self::used`] counts it.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn finish(&self) -> Result<()> {
+        self.engine.finish()
+    }
+
+    /// One dispatch of any kernel, for tests and benches: what it wrote, in the order of its bindings (in whole 16 bytes).
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn run_once(&self, kernel: Kernel, params: &[u8], operands: &[Operand<'_>], workgroups: [u32; 3]) -> Result<Vec<Vec<u8>>> {
+        let engine = &self.engine;
+        let bound = |operand: &Operand<'_>| match *operand {
+            Operand::Input(bytes) | Operand::Changed(bytes) => engine.upload(bytes),
+            Operand::Output(bytes) => engine.zeroed(bytes as u64),
+        };
+        let memories: Vec<Memory> = operands.iter().map(bound).collect::<Result<_>>()?;
+        let all: Vec<&Memory> = memories.iter().collect();
+        engine.dispatch(Dispatch { kernel, params, memories: &all, workgroups, work: 1, bytes: 0, operations: 0 })?;
+        let written: Vec<&Memory> = memories.iter().zip(operands).filter(|(_, o)| !matches!(o, Operand::Input(_))).map(|(memory, _)| memory).collect();
+        engine.read(&written)?.wait()
+    }
+
+    /// Makes something go wrong, for tests of what follows.
+    pub fn fail(&self, fault: Fault) {
+        let source = || Box::new(std::io::Error::other("injected"));
+        match fault {
+            Fault::Lost => self.engine.destroy(),
+            Fault::OutOfMemory => self.engine.raise(&wgpu::Error::OutOfMemory { source: source() }),
+            Fault::Validation => self.engine.raise(&wgpu::Error::Validation { source: source(), description: "injected".to_owned() }),
+        }
     }
 }
 
@@ -71,16 +163,28 @@ impl Backend for Gpu {
         &self.capabilities
     }
 
+    fn gpu(&self) -> Option<&Self> {
+        Some(self)
+    }
+
     fn run(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
         operands::check(&call)?;
-        let _turn = self.turn.lock();
+        self.trust(call.kernel()?)?;
+        self.run_untested(call, cancel)
+    }
+}
+
+impl Gpu {
+    fn run_untested(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
+        let engine = &self.engine;
         match call {
             KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
-                let scheme = halftone_shaders::twin::group_quantize::Scheme { bits, group, symmetric };
-                tiles::group_quantize(self, weights, columns, importance, scheme, codes, scales, zeros, cancel)
+                let scheme = Scheme { bits, group, symmetric };
+                group_quantize::run(engine, weights, columns, importance, scheme, codes, scales, zeros, cancel)
             }
-            KernelCall::Statistics { values, absmax, histogram, sums } => tiles::statistics(self, values, absmax, histogram, sums, cancel),
-            KernelCall::LayerError { difference, columns, hessian, row_errors } => tiles::layer_error(self, difference, columns, hessian, row_errors, cancel),
+            KernelCall::Encode { format, weights, columns, importance, bytes } => encode::run(engine, format, weights, columns, importance, bytes, cancel),
+            KernelCall::Statistics { values, absmax, histogram, sums } => statistics::run(engine, values, absmax, histogram, sums, cancel),
+            KernelCall::LayerError { difference, columns, hessian, row_errors } => layer_error::run(engine, difference, columns, hessian, row_errors, cancel),
         }
     }
 }

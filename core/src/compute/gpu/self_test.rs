@@ -1,24 +1,99 @@
-//! Whether a device computes what the twins define: run once when it is opened, since a driver with a broken compiler must not
+//! Whether a device computes what the twins define: looked at when a kernel is first used, since a driver with a broken compiler must not
 //! quantize anyone's model.
 
-use crate::compute::{Backend, KernelCall};
+use super::{Gpu, Operand, forward};
+use crate::codec::{Format, GgmlType};
+use crate::compute::{Backend, Capabilities, KernelCall, encoder};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
-use halftone_shaders::twin::{group_quantize, layer_error, statistics};
+use bytemuck::{bytes_of, cast_slice};
+use halftone_shaders::Kernel;
+use halftone_shaders::twin::{feedback_columns, feedback_product, group_quantize, layer_error, statistics};
 
 const ROWS: usize = 5;
 const COLUMNS: usize = 48;
 const GROUP: usize = 24;
 
-/// Runs a small case of every kernel.
+/// Runs a small case of a kernel.
 ///
 /// # Errors
 /// `Device` when a result differs, or what the device says.
-pub(super) fn check(backend: &dyn Backend) -> Result<()> {
+pub(super) fn check(gpu: &Gpu, kernel: Kernel) -> Result<()> {
+    match kernel {
+        Kernel::FeedbackProduct => feedback_product(gpu),
+        Kernel::FeedbackColumns => feedback_columns(gpu),
+        // They measure the device, and nothing is made of what they compute.
+        Kernel::StreamCopy | Kernel::MultiplyAdd => Ok(()),
+        _ => match forward::self_test::check(gpu, kernel)? {
+            Some(holds) => verdict(gpu, kernel.name(), holds),
+            None => check_calls(&Untested(gpu), kernel),
+        },
+    }
+}
+
+/// A GPU without the test, for the test.
+struct Untested<'a>(&'a Gpu);
+
+impl Backend for Untested<'_> {
+    fn capabilities(&self) -> &Capabilities {
+        self.0.capabilities()
+    }
+
+    fn run(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
+        self.0.run_untested(call, cancel)
+    }
+}
+
+/// As [`check`], for kernels that a [`KernelCall`] runs, on any backend.
+fn check_calls(backend: &dyn Backend, kernel: Kernel) -> Result<()> {
     let values: Vec<f32> = (0..ROWS * COLUMNS).map(|i| ((i * 2_654_435_761 % 1013) as f32 - 480.0) / 97.0).collect();
-    group_quantize(backend, &values)?;
-    statistics(backend, &values)?;
-    layer_error(backend, &values)
+    match kernel {
+        Kernel::GroupQuantize => group_quantize(backend, &values),
+        Kernel::Statistics => statistics(backend, &values),
+        Kernel::LayerError => layer_error(backend, &values),
+        _ => encode(backend, kernel),
+    }
+}
+
+/// Small integers, with which sums are exact in any order.
+fn integers(count: usize, step: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * step) % 11) as f32 - 5.0).collect()
+}
+
+fn feedback_product(gpu: &Gpu) -> Result<()> {
+    let params = feedback_product::Params { rows: 5, columns: 40, first: 8, width: 8, begin: 1, end: 39, skip_begin: 8, skip_end: 16, ..Default::default() };
+    let (matrix, delta) = (integers(40 * 40, 7), integers(40 * 5, 3));
+    let mut want = vec![0.0f32; 40];
+    feedback_product::feedback_product(&params, &matrix, &delta, &mut want);
+    let operands = [Operand::Input(cast_slice(&matrix)), Operand::Input(cast_slice(&delta)), Operand::Output(160)];
+    let got = gpu.run_once(Kernel::FeedbackProduct, bytes_of(&params), &operands, [1, 1, 1])?;
+    verdict(gpu, Kernel::FeedbackProduct.name(), got[0] == cast_slice::<_, u8>(&want))
+}
+
+fn feedback_columns(gpu: &Gpu) -> Result<()> {
+    const LINES: usize = 8;
+    let cells = LINES * ROWS;
+    let params = feedback_columns::Params { rows: ROWS as u32, columns: 8, first: 0, line: 0, width: 8, levels: 16, low: -8.0, padding: 0 };
+    let matrix: Vec<f32> = (0..64).map(|i| if i / 8 < i % 8 { ((i * 5) % 3) as f32 - 1.0 } else { 0.0 }).collect();
+    let weights: Vec<f32> = integers(cells, 7).iter().map(|v| 2.0 * v + 0.25).collect();
+    let (corrections, scales, offsets) = (integers(cells, 3), vec![2.0f32; cells], vec![1.0f32; cells]);
+    let (mut delta, mut indices) = (vec![0.0f32; cells], vec![0u32; cells]);
+    let panel = feedback_columns::Panel {
+        matrix: &matrix,
+        corrections: &corrections,
+        weights: &weights,
+        scales: &scales,
+        offsets: &offsets,
+        levels: &[],
+        delta: &mut delta,
+        indices: &mut indices,
+    };
+    feedback_columns::feedback_columns(&params, panel);
+    let inputs = [&matrix, &corrections, &weights, &scales, &offsets].map(|values| Operand::Input(cast_slice(values)));
+    let outputs = [Operand::Input(&[]), Operand::Output(cells * 4), Operand::Output(cells * 4)];
+    let operands: Vec<Operand<'_>> = inputs.into_iter().chain(outputs).collect();
+    let got = gpu.run_once(Kernel::FeedbackColumns, bytes_of(&params), &operands, [1, 1, 1])?;
+    verdict(gpu, Kernel::FeedbackColumns.name(), got[1][..cells * 4] == *cast_slice::<_, u8>(&indices))
 }
 
 fn group_quantize(backend: &dyn Backend, values: &[f32]) -> Result<()> {
@@ -41,6 +116,31 @@ fn group_quantize(backend: &dyn Backend, values: &[f32]) -> Result<()> {
     };
     backend.run(call, &CancelToken::default())?;
     verdict(backend, "group_quantize", got == want)
+}
+
+/// Two rows of three super-blocks with heavy tails, among them a block of zeros, a flat one and one near the smallest scale.
+fn encode(backend: &dyn Backend, kernel: Kernel) -> Result<()> {
+    const COLUMNS: usize = 768;
+    let weight = |i: usize| {
+        let v = (i * 2_654_435_761 % 2027) as f32 / 1013.5 - 1.0;
+        match i / 64 % 12 {
+            3 => 0.0,
+            5 => 0.37,
+            7 => v * 1e-6,
+            _ => v * v * v,
+        }
+    };
+    let weights: Vec<f32> = (0..2 * COLUMNS).map(weight).collect();
+    let importance: Vec<f32> = (0..COLUMNS).map(|i| (1 + i * 7 % 29) as f32).collect();
+    let formats = GgmlType::ALL.iter().map(|kind| Format::Ggml(*kind)).chain([Format::ScaledNvfp4]);
+    for format in formats.filter(|format| encoder(*format).is_some_and(|encoder| encoder.kernel == kernel)) {
+        let want = format.encode(&weights, COLUMNS, Some(&importance))?;
+        let mut bytes = vec![0; want.len()];
+        let call = KernelCall::Encode { format, weights: &weights, columns: COLUMNS, importance: &importance, bytes: &mut bytes };
+        backend.run(call, &CancelToken::default())?;
+        verdict(backend, kernel.name(), bytes == want)?;
+    }
+    Ok(())
 }
 
 fn statistics(backend: &dyn Backend, values: &[f32]) -> Result<()> {
@@ -76,7 +176,20 @@ fn verdict(backend: &dyn Backend, kernel: &str, holds: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::{Capabilities, Cpu};
+    use crate::compute::Cpu;
+
+    /// Nothing, and the kernels.
+    const LIES: &[&str] = &[
+        "",
+        "group_quantize",
+        "statistics",
+        "layer_error",
+        "encode_blocks",
+        "encode_affine_blocks",
+        "encode_super_blocks",
+        "encode_affine_super_blocks",
+        "encode_fp4",
+    ];
 
     /// Computes rightly, then spoils one number of one kernel.
     struct Liar(Cpu, usize);
@@ -91,15 +204,21 @@ mod tests {
                 KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
                     let call = KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes: &mut *codes, scales, zeros };
                     self.0.run(call, cancel)?;
-                    codes[17] ^= u8::from(self.1 == 1);
+                    codes[17] ^= u8::from(LIES[self.1] == "group_quantize");
+                }
+                KernelCall::Encode { format, weights, columns, importance, bytes } => {
+                    let call = KernelCall::Encode { format, weights, columns, importance, bytes: &mut *bytes };
+                    self.0.run(call, cancel)?;
+                    let kernel = encoder(format).expect("a kernel").kernel;
+                    bytes[40] ^= u8::from(LIES[self.1] == kernel.name()) << 5;
                 }
                 KernelCall::Statistics { values, absmax, histogram, sums } => {
                     self.0.run(KernelCall::Statistics { values, absmax, histogram: &mut *histogram, sums }, cancel)?;
-                    histogram[60] += u64::from(self.1 == 2);
+                    histogram[60] += u64::from(LIES[self.1] == "statistics");
                 }
                 KernelCall::LayerError { difference, columns, hessian, row_errors } => {
                     self.0.run(KernelCall::LayerError { difference, columns, hessian, row_errors: &mut *row_errors }, cancel)?;
-                    row_errors[3] *= if self.1 == 3 { 1.001 } else { 1.0 };
+                    row_errors[3] *= if LIES[self.1] == "layer_error" { 1.001 } else { 1.0 };
                 }
             }
             Ok(())
@@ -108,9 +227,11 @@ mod tests {
 
     #[test]
     fn a_device_that_spoils_one_number_of_any_kernel_is_refused() {
-        check(&Liar(Cpu::default(), 0)).expect("an honest device passes");
-        for (kernel, name) in [(1, "group_quantize"), (2, "statistics"), (3, "layer_error")] {
-            let error = check(&Liar(Cpu::default(), kernel)).expect_err(name);
+        let check_all =
+            |liar: &Liar| LIES[1..].iter().try_for_each(|name| check_calls(liar, *Kernel::ALL.iter().find(|k| k.name() == *name).expect("a kernel")));
+        check_all(&Liar(Cpu::default(), 0)).expect("an honest device passes");
+        for (kernel, name) in LIES.iter().enumerate().skip(1) {
+            let error = check_all(&Liar(Cpu::default(), kernel)).expect_err(name);
             assert!(matches!(&error, Error::Device { detail, .. } if detail.contains(name)), "{error}");
         }
     }

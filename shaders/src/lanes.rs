@@ -2,43 +2,46 @@
 //!
 //! A search tries many scales on few weights, so the vector lanes hold candidates and the loop runs over the weights: no reduction across
 //! lanes, and every sum is in the order of the weights, the same on every machine. Everything is branch-free and `#[inline(always)]`, so that
-//! it becomes vector code inside the functions compiled for wide vectors ([`pulp`] chooses among them when the program runs). Rust never
-//! contracts a·b + c, so the results are the same for all of them.
+//! it becomes vector code inside functions that the caller compiles for wide vectors. Rust never contracts a·b + c, so the results are the
+//! same for all of them.
+//!
+//! A GPU gives the same bits (`wgsl/common/exact.wgsl`) where nothing depends on subnormal numbers, which it may take for zeros. So weights
+//! below 2⁻⁶⁰ and importances below 2⁻⁴⁰ of the largest count as zeros, quotients below [`LEAST`] too, and sums of squares begin with [`LEAST`].
 
 /// Candidates tried together.
-pub(in crate::codec) const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// One value for each candidate.
-pub(in crate::codec) type Lanes = [f32; LANES];
+pub type Lanes = [f32; LANES];
 
 /// Rounds |v| < 2²² to the nearest integer, ties to even; two additions on every machine.
 #[inline(always)]
-pub(in crate::codec) fn round(v: f32) -> f32 {
+pub fn round(v: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0; // 1.5 · 2²³: no bits left for a fraction
     (v + SHIFT) - SHIFT
 }
 
 /// The nearest integer to |v| < 2²², ties to even. (A saturating cast from floats to bytes is not vector code.)
 #[inline(always)]
-pub(in crate::codec) fn to_integer(v: f32) -> i32 {
+pub fn to_integer(v: f32) -> i32 {
     const SHIFT: f32 = 12_582_912.0;
     (v + SHIFT).to_bits() as i32 - SHIFT.to_bits() as i32
 }
 
-/// The nearest half-precision number, saturating instead of infinite.
+/// The nearest half-precision number, ties to even, saturating instead of infinite.
 #[inline(always)]
-pub(in crate::codec) fn to_half(v: f32) -> f32 {
+pub fn to_half(v: f32) -> f32 {
     let v = v.clamp(-65504.0, 65504.0);
-    // Dekker's splitting keeps the upper 24 − 13 = 11 bits; subnormal halves are multiples of 2⁻²⁴, the last place of 0.75.
-    let scaled = v * 8193.0;
-    let normal = scaled - (scaled - v);
+    let bits = v.to_bits();
+    // Ten of 23 bits of the fraction stay. Subnormal halves are multiples of 2⁻²⁴, the last place of 0.75.
+    let normal = f32::from_bits(bits.wrapping_add(0x0FFF + (bits >> 13 & 1)) & 0xFFFF_E000);
     let subnormal = (v + 0.75) - 0.75;
     if v.abs() < 6.103_515_6e-5 { subnormal } else { normal }
 }
 
 /// `[value(0), value(1), …]`. (The standard `array::from_fn` and `map` are not always inlined, and then are not compiled for wide vectors.)
 #[inline(always)]
-pub(in crate::codec) fn array<T: Copy + Default, const N: usize>(value: impl Fn(usize) -> T) -> [T; N] {
+pub fn array<T: Copy + Default, const N: usize>(value: impl Fn(usize) -> T) -> [T; N] {
     let mut values = [T::default(); N];
     for (i, v) in values.iter_mut().enumerate() {
         *v = value(i);
@@ -46,15 +49,25 @@ pub(in crate::codec) fn array<T: Copy + Default, const N: usize>(value: impl Fn(
     values
 }
 
-/// 1/d, and 0 for 0.
+/// 2⁻¹⁰⁰: far below every error that matters, far above the subnormal numbers.
+pub const LEAST: f32 = f32::from_bits(27 << 23);
+
+/// 1/d, and 0 for what is next to nothing.
 #[inline(always)]
-pub(in crate::codec) fn reciprocal(d: f32) -> f32 {
-    if d == 0.0 { 0.0 } else { 1.0 / d }
+pub fn reciprocal(d: f32) -> f32 {
+    if d.abs() < LEAST { 0.0 } else { 1.0 / d }
+}
+
+/// a/b for a positive b, else 0; what is next to nothing is 0, below the line too.
+#[inline(always)]
+pub fn ratio(a: f32, b: f32) -> f32 {
+    let quotient = a / b;
+    if b >= LEAST && quotient.abs() >= LEAST { quotient } else { 0.0 }
 }
 
 /// Index of the smallest value, the first of equals; not-a-number never wins.
 #[inline(always)]
-pub(in crate::codec) fn smallest(values: &Lanes) -> usize {
+pub fn smallest(values: &Lanes) -> usize {
     let least = tree(*values, min);
     let mut index = 0;
     for c in (0..LANES).rev() {
@@ -65,19 +78,19 @@ pub(in crate::codec) fn smallest(values: &Lanes) -> usize {
 
 /// The smaller number: `a` when `b` is not a number.
 #[inline(always)]
-pub(in crate::codec) fn min(a: f32, b: f32) -> f32 {
+pub fn min(a: f32, b: f32) -> f32 {
     if b < a { b } else { a }
 }
 
 /// The larger number: `a` when `b` is not a number.
 #[inline(always)]
-pub(in crate::codec) fn max(a: f32, b: f32) -> f32 {
+pub fn max(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
 /// Combines all values from `start` on, in sixteen lanes and then pairwise: always in the same order, but not one after the other.
 #[inline(always)]
-pub(in crate::codec) fn fold(values: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
+pub fn fold(values: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut lanes = [start; LANES];
     for chunk in chunks {
@@ -104,7 +117,7 @@ fn tree(mut lanes: Lanes, combine: impl Fn(f32, f32) -> f32) -> f32 {
 }
 
 /// Factors from `low` to `high`, evenly spaced.
-pub(in crate::codec) const fn spread(low: f32, high: f32) -> Lanes {
+pub const fn spread(low: f32, high: f32) -> Lanes {
     let mut factors = [0.0; LANES];
     let mut i = 0;
     while i < LANES {
@@ -117,25 +130,34 @@ pub(in crate::codec) const fn spread(low: f32, high: f32) -> Lanes {
 /// The same values, kept together in memory: otherwise the optimiser, seeing what single lanes are later used for, takes the vectors of the
 /// loop before apart.
 #[inline(always)]
-pub(in crate::codec) fn whole(lanes: Lanes) -> Lanes {
+pub fn whole(lanes: Lanes) -> Lanes {
     std::hint::black_box(lanes)
 }
 
 /// Below this largest magnitude a block is zero: no half-precision scale can hold it.
-pub(in crate::codec) const TINY: f32 = 1e-12;
+pub const TINY: f32 = 1e-12;
 
 /// Larger magnitudes are cut: no block type can hold them, and their squares would overflow.
 const LARGEST: f32 = 1e9;
 
-/// A weight as the searches may rely on it: not-a-number and infinities are 0, the rest at most 10⁹ in magnitude.
+/// Not-a-number and infinities are 0, the rest at most 10⁹ in magnitude.
 #[inline(always)]
-pub(in crate::codec) fn finite(weight: f32) -> f32 {
+pub fn finite(weight: f32) -> f32 {
     if weight.is_finite() { weight.clamp(-LARGEST, LARGEST) } else { 0.0 }
 }
 
-/// Scales importances so that the largest is 1, up to its last place; ones where none is positive. What is negative or not finite is 0.
+/// A weight as the searches may rely on it: finite, and 0 below 2⁻⁶⁰.
 #[inline(always)]
-pub(in crate::codec) fn normalise(importance: &mut [f32]) {
+pub fn clean(weight: f32) -> f32 {
+    const SMALLEST: f32 = f32::from_bits((127 - 60) << 23);
+    if weight.abs() < SMALLEST { 0.0 } else { finite(weight) }
+}
+
+/// Scales importances so that the largest is 1, up to its last place; ones where none is positive. What is negative, not finite or below 2⁻⁴⁰
+/// of the largest is 0.
+#[inline(always)]
+pub fn normalise(importance: &mut [f32]) {
+    const SMALLEST: f32 = f32::from_bits((127 - 40) << 23);
     // Two choices in a row, because two conditions joined are a branch and no vector code.
     for v in &mut *importance {
         let positive = max(0.0, *v);
@@ -145,7 +167,8 @@ pub(in crate::codec) fn normalise(importance: &mut [f32]) {
     // One division for all; that of the smallest numbers would overflow.
     let (factor, offset) = if largest > 0.0 { (min(f32::MAX, 1.0 / largest), 0.0) } else { (0.0, 1.0) };
     for v in importance {
-        *v = *v * factor + offset;
+        let share = *v * factor;
+        *v = if share >= SMALLEST { share } else { 0.0 } + offset;
     }
 }
 
@@ -167,7 +190,7 @@ fn largest(values: &[f32]) -> f32 {
 
 /// Whether all importances are the same.
 #[inline(always)]
-pub(in crate::codec) fn is_flat(w: &[f32]) -> bool {
+pub fn is_flat(w: &[f32]) -> bool {
     w.iter().all(|&v| v == w[0])
 }
 

@@ -1,0 +1,451 @@
+//! What runs kernels: commands are recorded, submitted when about 40 ms of work have gathered, and read back later, so that uploads,
+//! kernels and readbacks overlap. A few submits at most are in flight.
+//!
+//! Nothing here panics when the GPU misbehaves: errors that wgpu raises asynchronously (validation, out of memory, lost device) are
+//! caught by a handler and turn what is in flight into [`Error::Device`]; a submit that does not come back in time does too.
+//! Times are the device's own (timestamp queries) where it has them, else those of whole submits, shared out by estimate.
+
+use super::meter::{KernelUse, Meter};
+use super::pace::Pace;
+pub(crate) use super::pool::Memory;
+use super::pool::{First, Pool, Use};
+use super::stopwatch::{Stopwatch, Times};
+use crate::error::{Error, Result};
+use halftone_shaders::{BindingKind, Kernel};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use wgpu::PollType;
+
+/// How long a submit may take; drivers reset a GPU long before, software adapters on a busy machine come near.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Submits in flight: one runs, one waits, so that the device does not.
+const IN_FLIGHT: usize = 2;
+/// Dispatches of a submit, for which there are timestamps.
+const MOST_CALLS: usize = 128;
+/// Work of a kernel's first submit, in its own units: little on any device.
+const FIRST_WORK: u64 = 1 << 15;
+
+/// A kernel with its operands and what it costs.
+pub(crate) struct Dispatch<'a> {
+    pub(crate) kernel: Kernel,
+    /// The bytes of its uniform struct.
+    pub(crate) params: &'a [u8],
+    /// What is bound after the uniform, in order.
+    pub(crate) memories: &'a [&'a Memory],
+    /// Workgroups along each axis, at most 65,535 each.
+    pub(crate) workgroups: [u32; 3],
+    /// How much this is, in a unit that is the same for all dispatches of the kernel.
+    pub(crate) work: u64,
+    /// Bytes that must be read and written, each once.
+    pub(crate) bytes: u64,
+    /// Arithmetic operations.
+    pub(crate) operations: u64,
+}
+
+struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+/// A dispatch that has been recorded, for its time to be learned from.
+struct Call {
+    kernel: Kernel,
+    work: u64,
+    bytes: u64,
+    operations: u64,
+}
+
+/// A submit whose end has not been seen.
+struct Flight {
+    number: u64,
+    index: wgpu::SubmissionIndex,
+    submitted: Instant,
+    calls: Vec<Call>,
+    times: Option<Times>,
+}
+
+#[derive(Default)]
+struct Recorder {
+    encoder: Option<wgpu::CommandEncoder>,
+    calls: Vec<Call>,
+    times: Option<Times>,
+    /// Estimated share of a submit's time.
+    filled: f64,
+    flights: VecDeque<Flight>,
+    /// When the last submit was seen to end.
+    ended: Option<Instant>,
+}
+
+/// A device, its queue, its pipelines and its memory.
+pub(crate) struct Engine {
+    name: String,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    pipelines: Vec<OnceLock<Pipeline>>,
+    paces: Vec<Pace>,
+    meter: Meter,
+    stopwatch: Option<Stopwatch>,
+    pool: Arc<Pool>,
+    recorder: Mutex<Recorder>,
+    fault: Arc<Mutex<Option<String>>>,
+    submits: AtomicU64,
+    max_binding_bytes: u64,
+}
+
+impl Engine {
+    /// Opens an adapter with default limits.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub(super) fn open(adapter: &wgpu::Adapter, max_binding_bytes: u64) -> Result<Self> {
+        let name = adapter.get_info().name;
+        let limits = wgpu::Limits::default().or_worse_values_from(&adapter.limits());
+        let features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let descriptor = wgpu::DeviceDescriptor { label: Some("halftone compute"), required_limits: limits, required_features: features, ..Default::default() };
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| Error::Device { device: name.clone(), detail: e.to_string() })?;
+
+        let fault = Arc::new(Mutex::new(None::<String>));
+        let slot = Arc::clone(&fault);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&slot, error.to_string())));
+        let slot = Arc::clone(&fault);
+        device.set_device_lost_callback(move |reason, message| note(&slot, format!("the device was lost ({reason:?}): {message}")));
+
+        let this = Self {
+            name,
+            stopwatch: (!features.is_empty()).then(|| Stopwatch::new(&device, &queue, MOST_CALLS)),
+            pool: Pool::new(device.clone()),
+            device,
+            queue,
+            pipelines: Kernel::ALL.iter().map(|_| OnceLock::new()).collect(),
+            paces: Kernel::ALL.iter().map(|_| Pace::new(FIRST_WORK)).collect(),
+            meter: Meter::default(),
+            recorder: Mutex::default(),
+            fault,
+            submits: AtomicU64::new(0),
+            max_binding_bytes,
+        };
+        this.check()?;
+        Ok(this)
+    }
+
+    /// How many submits have been made.
+    pub(crate) fn submits(&self) -> u64 {
+        self.submits.load(Ordering::Acquire)
+    }
+
+    /// What each kernel has done.
+    pub(crate) fn used(&self) -> Vec<KernelUse> {
+        self.meter.used()
+    }
+
+    /// Whether times are the device's own.
+    pub(crate) fn has_timestamps(&self) -> bool {
+        self.stopwatch.is_some()
+    }
+
+    /// Gives the device back to the driver; everything later fails.
+    pub(super) fn destroy(&self) {
+        self.device.destroy();
+    }
+
+    /// Raises an error as the driver would, for tests of what follows.
+    pub(super) fn raise(&self, error: &wgpu::Error) {
+        note(&self.fault, error.to_string());
+    }
+
+    /// Largest memory that can be bound, bytes.
+    pub(crate) fn max_binding_bytes(&self) -> u64 {
+        self.max_binding_bytes
+    }
+
+    /// Work of this kernel that fits one submit.
+    pub(crate) fn share(&self, kernel: Kernel) -> u64 {
+        self.paces[kernel as usize].next()
+    }
+
+    /// An error of this device.
+    pub(crate) fn error(&self, detail: impl Into<String>) -> Error {
+        Error::Device { device: self.name.clone(), detail: detail.into() }
+    }
+
+    /// These bytes on the device.
+    ///
+    /// # Errors
+    /// `Device`, when an error has been raised since the last time; also for more than can be bound.
+    pub(crate) fn upload(&self, bytes: &[u8]) -> Result<Memory> {
+        let memory = self.take(bytes.len() as u64, First::Upload)?;
+        self.write(&memory, bytes);
+        self.check()?;
+        Ok(memory)
+    }
+
+    /// Room for so many bytes, whatever is in it.
+    ///
+    /// # Errors
+    /// As [`Self::upload`].
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Memory> {
+        let memory = self.take(bytes, First::Command)?;
+        self.check()?;
+        Ok(memory)
+    }
+
+    /// So many zeros.
+    ///
+    /// # Errors
+    /// As [`Self::upload`].
+    pub(crate) fn zeroed(&self, bytes: u64) -> Result<Memory> {
+        let memory = self.reserve(bytes)?;
+        self.encoder(&mut self.recorder.lock()).clear_buffer(memory.buffer(), 0, None);
+        Ok(memory)
+    }
+
+    /// Bytes into a memory, from `offset` on, behind everything recorded so far.
+    ///
+    /// # Errors
+    /// As [`Self::upload`].
+    pub(crate) fn put(&self, memory: &Memory, offset: u64, bytes: &[u8]) -> Result<()> {
+        let recorder = &mut *self.recorder.lock();
+        if recorder.encoder.is_some() {
+            self.submit(recorder)?;
+        }
+        self.queue.write_buffer(memory.buffer(), offset, bytes);
+        self.check()
+    }
+
+    /// Records a dispatch, and submits what has gathered when it is enough.
+    ///
+    /// # Errors
+    /// `Device`, also for an earlier dispatch.
+    pub(crate) fn dispatch(&self, call: Dispatch<'_>) -> Result<()> {
+        let kernel = call.kernel;
+        let pipeline = self.pipelines[kernel as usize].get_or_init(|| Pipeline::new(&self.device, kernel));
+        let uniform = self.pool.take(call.params.len() as u64, Use::Storage, First::Upload);
+        self.write(&uniform, call.params);
+        let memories = std::iter::once(&uniform).chain(call.memories.iter().copied());
+        let entries: Vec<_> = (0u32..).zip(memories).map(|(binding, memory)| wgpu::BindGroupEntry { binding, resource: memory.binding() }).collect();
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(kernel.name()), layout: &pipeline.layout, entries: &entries });
+
+        let recorder = &mut *self.recorder.lock();
+        if recorder.times.is_none() {
+            recorder.times = self.stopwatch.as_ref().map(Stopwatch::times);
+        }
+        let at = recorder.calls.len();
+        self.encoder(recorder);
+        let (Some(encoder), times) = (&mut recorder.encoder, &recorder.times) else { return Err(self.error("nothing is being recorded")) };
+        let timestamp_writes = times.as_ref().map(|times| times.around(at));
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(kernel.name()), timestamp_writes });
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, &group, &[]);
+        let [x, y, z] = call.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+        drop(pass);
+        recorder.filled += call.work as f64 / self.share(kernel) as f64;
+        recorder.calls.push(Call { kernel, work: call.work, bytes: call.bytes, operations: call.operations });
+        if recorder.filled >= 1.0 || recorder.calls.len() == MOST_CALLS {
+            self.submit(recorder)?;
+        }
+        self.check()
+    }
+
+    /// Submits what is recorded, with the copies that bring these memories to the host.
+    ///
+    /// # Errors
+    /// `Device`, also for an earlier dispatch.
+    pub(crate) fn read(&self, memories: &[&Memory]) -> Result<Pending<'_>> {
+        let lengths: Vec<u64> = memories.iter().map(|memory| memory.bytes()).collect();
+        let staging = self.pool.take(lengths.iter().sum(), Use::Staging, First::Command);
+        let submit = {
+            let recorder = &mut *self.recorder.lock();
+            let encoder = self.encoder(recorder);
+            let mut offset = 0;
+            for memory in memories {
+                encoder.copy_buffer_to_buffer(memory.buffer(), 0, staging.buffer(), offset, memory.bytes());
+                offset += memory.bytes();
+            }
+            self.submit(recorder)?
+        };
+        self.check()?;
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        staging.buffer().map_async(wgpu::MapMode::Read, 0..staging.bytes(), move |result| drop(sender.send(result)));
+        Ok(Pending { engine: self, staging, lengths, submit, receiver })
+    }
+
+    /// Submits what is recorded and waits for everything.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let recorder = &mut *self.recorder.lock();
+        if recorder.encoder.is_some() {
+            self.submit(recorder)?;
+        }
+        while !recorder.flights.is_empty() {
+            self.land(recorder)?;
+        }
+        Ok(())
+    }
+
+    fn take(&self, bytes: u64, first: First) -> Result<Memory> {
+        if bytes > self.max_binding_bytes {
+            return Err(self.error(format!("{bytes} bytes do not fit a binding of {}", self.max_binding_bytes)));
+        }
+        Ok(self.pool.take(bytes, Use::Storage, first))
+    }
+
+    /// Bytes into the front of a memory; the queue writes whole words.
+    fn write(&self, memory: &Memory, bytes: &[u8]) {
+        let whole = bytes.len() / 4 * 4;
+        if whole > 0 {
+            self.queue.write_buffer(memory.buffer(), 0, &bytes[..whole]);
+        }
+        if whole < bytes.len() {
+            let mut word = [0; 4];
+            word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            self.queue.write_buffer(memory.buffer(), whole as u64, &word);
+        }
+    }
+
+    fn encoder<'a>(&self, recorder: &'a mut Recorder) -> &'a mut wgpu::CommandEncoder {
+        recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("halftone") }))
+    }
+
+    fn submit(&self, recorder: &mut Recorder) -> Result<(u64, wgpu::SubmissionIndex)> {
+        self.encoder(recorder);
+        let (Some(mut encoder), mut times) = (recorder.encoder.take(), recorder.times.take()) else { return Err(self.error("nothing is being recorded")) };
+        let calls = std::mem::take(&mut recorder.calls);
+        recorder.filled = 0.0;
+        if let Some(times) = &times {
+            times.resolve(&mut encoder, calls.len());
+        }
+        let index = self.queue.submit([encoder.finish()]);
+        let number = self.submits.fetch_add(1, Ordering::AcqRel) + 1;
+        self.pool.submitted();
+        if let Some(times) = &mut times {
+            times.fetch();
+        }
+        recorder.flights.push_back(Flight { number, index: index.clone(), submitted: Instant::now(), calls, times });
+        while recorder.flights.len() > IN_FLIGHT {
+            self.land(recorder)?;
+        }
+        Ok((number, index))
+    }
+
+    /// Waits for the oldest submit in flight and learns from its times.
+    fn land(&self, recorder: &mut Recorder) -> Result<()> {
+        let Some(flight) = recorder.flights.pop_front() else { return Ok(()) };
+        self.wait(flight.index)?;
+        let now = Instant::now();
+        let whole = now - recorder.ended.map_or(flight.submitted, |ended| ended.max(flight.submitted));
+        recorder.ended = Some(now);
+        let measured = match (&self.stopwatch, flight.times) {
+            (Some(stopwatch), Some(times)) => stopwatch.read(times, flight.calls.len()),
+            _ => None,
+        };
+        let filled = |call: &Call| call.work as f64 / self.share(call.kernel) as f64;
+        let sum: f64 = flight.calls.iter().map(filled).sum();
+        let elapsed: Vec<Duration> =
+            measured.unwrap_or_else(|| flight.calls.iter().map(|call| whole.mul_f64(if sum > 0.0 { filled(call) / sum } else { 1.0 })).collect());
+        for (call, elapsed) in flight.calls.iter().zip(elapsed) {
+            self.paces[call.kernel as usize].record(call.work, elapsed);
+            self.meter.add(call.kernel, elapsed, call.bytes, call.operations);
+        }
+        Ok(())
+    }
+
+    fn wait(&self, index: wgpu::SubmissionIndex) -> Result<()> {
+        self.device
+            .poll(PollType::Wait { submission_index: Some(index), timeout: Some(PATIENCE) })
+            .map_err(|e| self.error(format!("no end was seen in {} s: {e}", PATIENCE.as_secs())))?;
+        self.check()
+    }
+
+    /// Fails when an error has been raised since the last time.
+    fn check(&self) -> Result<()> {
+        self.fault.lock().take().map_or(Ok(()), |detail| Err(self.error(detail)))
+    }
+}
+
+/// The first error is the cause, the rest follow from it.
+fn note(fault: &Mutex<Option<String>>, text: String) {
+    fault.lock().get_or_insert(text);
+}
+
+/// Results on their way to the host.
+pub(crate) struct Pending<'a> {
+    engine: &'a Engine,
+    staging: Memory,
+    lengths: Vec<u64>,
+    submit: (u64, wgpu::SubmissionIndex),
+    receiver: crossbeam_channel::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl Pending<'_> {
+    /// The bytes of each memory, in order; each as long as it is bound, which is whole 16s.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub(crate) fn wait(self) -> Result<Vec<Vec<u8>>> {
+        let engine = self.engine;
+        {
+            let (number, index) = self.submit;
+            let recorder = &mut *engine.recorder.lock();
+            while recorder.flights.front().is_some_and(|flight| flight.number <= number) {
+                engine.land(recorder)?;
+            }
+            engine.wait(index)?;
+        }
+        match self.receiver.try_recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(engine.error(format!("results cannot be read: {e}"))),
+            Err(_) => return Err(engine.error("results did not arrive")),
+        }
+        let view = self.staging.buffer().get_mapped_range(0..self.staging.bytes()).map_err(|e| engine.error(e.to_string()))?;
+        let mut rest: &[u8] = &view;
+        let mut results = Vec::with_capacity(self.lengths.len());
+        for length in &self.lengths {
+            let (result, tail) = rest.split_at(*length as usize);
+            results.push(result.to_vec());
+            rest = tail;
+        }
+        drop(view);
+        self.staging.buffer().unmap();
+        Ok(results)
+    }
+}
+
+impl Pipeline {
+    fn new(device: &wgpu::Device, kernel: Kernel) -> Self {
+        let label = Some(kernel.name());
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()) });
+        let entries: Vec<_> = (0u32..).zip(kernel.bindings()).map(|(binding, b)| layout_entry(binding, b.kind)).collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor { label, bind_group_layouts: &[Some(&layout)], immediate_size: 0 });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        Self { pipeline, layout }
+    }
+}
+
+fn layout_entry(binding: u32, kind: BindingKind) -> wgpu::BindGroupLayoutEntry {
+    let ty = match kind {
+        BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
+        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        BindingKind::Write => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
+}
