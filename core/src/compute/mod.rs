@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub use cpu::Cpu;
-pub(crate) use encode::kernel as encoder;
+pub(crate) use encode::encoder;
 pub use threads::set_threads;
 
 /// Which device the user asked for.
@@ -59,27 +59,6 @@ pub struct Capabilities {
 /// A kernel with its operands. Integers come back equal on every backend, floats within the kernel's stated tolerance.
 #[derive(Debug)]
 pub enum KernelCall<'a> {
-    /// Group-wise integer quantization with a weighted scale search; see `halftone_shaders::twin::group_quantize`.
-    GroupQuantize {
-        /// Rows of `columns` values; `columns` is a multiple of `group`.
-        weights: &'a [f32],
-        /// Row length.
-        columns: usize,
-        /// One importance a column; empty: all 1.
-        importance: &'a [f32],
-        /// Bits, 2–8.
-        bits: u32,
-        /// Columns a group.
-        group: usize,
-        /// No zero point.
-        symmetric: bool,
-        /// Out: one code a weight, 0 … 2^bits − 1.
-        codes: &'a mut [u8],
-        /// Out: one scale a group, already rounded to f16.
-        scales: &'a mut [f32],
-        /// Out: one zero point a group.
-        zeros: &'a mut [u8],
-    },
     /// Whole tensors in formats that have a kernel, each weight to the nearest code after the format's scale search; see `halftone_shaders::blocks`.
     Encode {
         /// What to encode as.

@@ -2,7 +2,7 @@
 
 use super::{CancelToken, JobContext, RecordHeader, StoredResidual};
 use crate::calibrate::Calibration;
-use crate::codec::{Format, Granularity, IntFormat};
+use crate::codec::Format;
 use crate::compute::{self, Backend, DeviceChoice, KernelCall};
 use crate::error::{Error, Result};
 use crate::numeric::metric;
@@ -104,23 +104,13 @@ impl<'a> Encoder<'a> {
     }
 
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
-        if let (Format::Int(int @ IntFormat { scope: Granularity::Group(group), .. }), false) =
-            (format, self.rounder.uses_hessian() && evidence.hessian.is_some())
-        {
-            if self.rounder.uses_hessian() {
-                notices.push(NoticeKind::Other { text: without_matrix(self.rounder.name()) });
-            }
-            return self.group_quantize(weights, columns, int, usize::from(group), evidence.importance.unwrap_or_default(), notices);
-        }
         if compute::encoder(format).is_some() && !(self.rounder.uses_hessian() && evidence.hessian.is_some()) {
             if self.rounder.uses_hessian() {
                 notices.push(NoticeKind::Other { text: without_matrix(self.rounder.name()) });
             }
             let mut bytes = vec![0; format.tensor_bytes(weights.len() / columns, columns) as usize];
             let importance = evidence.importance.unwrap_or_default();
-            self.on_device(notices, |backend, cancel| {
-                backend.run(KernelCall::Encode { format, weights, columns, importance, bytes: &mut bytes }, cancel)
-            })?;
+            self.on_device(notices, |backend, cancel| backend.run(KernelCall::Encode { format, weights, columns, importance, bytes: &mut bytes }, cancel))?;
             return Ok(bytes);
         }
         let rounded = self.rounder.round(weights, columns, format, evidence)?;
@@ -137,27 +127,6 @@ impl<'a> Encoder<'a> {
             }
             other => other,
         }
-    }
-
-    fn group_quantize(
-        &self,
-        weights: &[f32],
-        columns: usize,
-        int: IntFormat,
-        group: usize,
-        importance: &[f32],
-        notices: &mut Vec<NoticeKind>,
-    ) -> Result<Vec<u8>> {
-        let groups = weights.len() / group;
-        let (mut codes, mut scales, mut zeros) = (vec![0; weights.len()], vec![0.0; groups], vec![0; groups]);
-        self.on_device(notices, |backend, cancel| {
-            let (codes, scales, zeros) = (&mut codes, &mut scales, &mut zeros);
-            let (bits, symmetric) = (u32::from(int.bits), int.symmetric);
-            backend.run(KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros }, cancel)
-        })?;
-        let mut bytes = vec![0; Format::Int(int).tensor_bytes(weights.len() / columns, columns) as usize];
-        int.pack(&codes, &scales, &zeros, &mut bytes);
-        Ok(bytes)
     }
 
     /// The device asked for; one that is not there is a notice, and the CPU does the work.

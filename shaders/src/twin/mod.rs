@@ -3,8 +3,9 @@
 pub mod encode_affine_blocks;
 pub mod encode_affine_super_blocks;
 pub mod encode_blocks;
+pub mod encode_floats;
 pub mod encode_fp4;
+pub mod encode_groups;
 pub mod encode_super_blocks;
-pub mod group_quantize;
 pub mod layer_error;
 pub mod statistics;

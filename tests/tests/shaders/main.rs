@@ -3,7 +3,6 @@
 
 mod encode;
 mod faults;
-mod group_quantize;
 mod layer_error;
 mod statistics;
 mod table;

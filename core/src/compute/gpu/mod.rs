@@ -4,7 +4,6 @@
 mod adapter;
 mod encode;
 pub(crate) mod engine;
-mod group_quantize;
 mod layer_error;
 mod meter;
 mod pace;
@@ -18,7 +17,6 @@ use super::{Backend, Capabilities, DeviceChoice, KernelCall, operands};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use engine::Engine;
-use halftone_shaders::twin::group_quantize::Scheme;
 
 pub use meter::KernelUse;
 
@@ -95,10 +93,6 @@ impl Backend for Gpu {
         operands::check(&call)?;
         let engine = &self.engine;
         match call {
-            KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
-                let scheme = Scheme { bits, group, symmetric };
-                group_quantize::run(engine, weights, columns, importance, scheme, codes, scales, zeros, cancel)
-            }
             KernelCall::Encode { format, weights, columns, importance, bytes } => encode::run(engine, format, weights, columns, importance, bytes, cancel),
             KernelCall::Statistics { values, absmax, histogram, sums } => statistics::run(engine, values, absmax, histogram, sums, cancel),
             KernelCall::LayerError { difference, columns, hessian, row_errors } => layer_error::run(engine, difference, columns, hessian, row_errors, cancel),

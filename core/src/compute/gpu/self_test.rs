@@ -5,11 +5,10 @@ use crate::codec::{Format, GgmlType};
 use crate::compute::{Backend, KernelCall, encoder};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
-use halftone_shaders::twin::{group_quantize, layer_error, statistics};
+use halftone_shaders::twin::{layer_error, statistics};
 
 const ROWS: usize = 5;
 const COLUMNS: usize = 48;
-const GROUP: usize = 24;
 
 /// Runs a small case of every kernel.
 ///
@@ -17,32 +16,9 @@ const GROUP: usize = 24;
 /// `Device` when a result differs, or what the device says.
 pub(super) fn check(backend: &dyn Backend) -> Result<()> {
     let values: Vec<f32> = (0..ROWS * COLUMNS).map(|i| ((i * 2_654_435_761 % 1013) as f32 - 480.0) / 97.0).collect();
-    group_quantize(backend, &values)?;
     encode(backend)?;
     statistics(backend, &values)?;
     layer_error(backend, &values)
-}
-
-fn group_quantize(backend: &dyn Backend, values: &[f32]) -> Result<()> {
-    let importance: Vec<f32> = (0..COLUMNS).map(|i| 0.1 + (i % 7) as f32).collect();
-    let scheme = group_quantize::Scheme { bits: 4, group: GROUP, symmetric: false };
-    let groups = values.len() / GROUP;
-    let mut want = (vec![0; values.len()], vec![0.0; groups], vec![0; groups]);
-    group_quantize::quantize(values, COLUMNS, &importance, scheme, &mut want.0, &mut want.1, &mut want.2);
-    let mut got = (vec![0; values.len()], vec![0.0; groups], vec![0; groups]);
-    let call = KernelCall::GroupQuantize {
-        weights: values,
-        columns: COLUMNS,
-        importance: &importance,
-        bits: scheme.bits,
-        group: GROUP,
-        symmetric: scheme.symmetric,
-        codes: &mut got.0,
-        scales: &mut got.1,
-        zeros: &mut got.2,
-    };
-    backend.run(call, &CancelToken::default())?;
-    verdict(backend, "group_quantize", got == want)
 }
 
 /// Two rows of three super-blocks with heavy tails, among them a block of zeros, a flat one and one near the smallest scale.
@@ -59,7 +35,8 @@ fn encode(backend: &dyn Backend) -> Result<()> {
     };
     let weights: Vec<f32> = (0..2 * COLUMNS).map(weight).collect();
     let importance: Vec<f32> = (0..COLUMNS).map(|i| (1 + i * 7 % 29) as f32).collect();
-    let formats = GgmlType::ALL.iter().map(|kind| Format::Ggml(*kind)).chain([Format::ScaledNvfp4]);
+    let others = ["NVFP4-global", "INT3-g96", "INT4-g32-asym", "INT5-g64-asym", "FP6-E3M2-g24", "MXFP8-E4M3"];
+    let formats = GgmlType::ALL.iter().map(|kind| Format::Ggml(*kind)).chain(others.iter().filter_map(|name| name.parse().ok()));
     for (format, encoder) in formats.filter_map(|format| Some((format, encoder(format)?))) {
         let want = format.encode(&weights, COLUMNS, Some(&importance))?;
         let mut bytes = vec![0; want.len()];
@@ -108,7 +85,6 @@ mod tests {
     /// Nothing, and the kernels.
     const LIES: &[&str] = &[
         "",
-        "group_quantize",
         "statistics",
         "layer_error",
         "encode_blocks",
@@ -116,6 +92,8 @@ mod tests {
         "encode_super_blocks",
         "encode_affine_super_blocks",
         "encode_fp4",
+        "encode_groups",
+        "encode_floats",
     ];
 
     /// Computes rightly, then spoils one number of one kernel.
@@ -128,15 +106,10 @@ mod tests {
 
         fn run(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
             match call {
-                KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
-                    let call = KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes: &mut *codes, scales, zeros };
-                    self.0.run(call, cancel)?;
-                    codes[17] ^= u8::from(LIES[self.1] == "group_quantize");
-                }
                 KernelCall::Encode { format, weights, columns, importance, bytes } => {
                     let call = KernelCall::Encode { format, weights, columns, importance, bytes: &mut *bytes };
                     self.0.run(call, cancel)?;
-                    let kernel = encoder(format).expect("a kernel").kernel;
+                    let kernel = encoder(format).expect("an encoder").kernel;
                     bytes[40] ^= u8::from(LIES[self.1] == kernel.name()) << 5;
                 }
                 KernelCall::Statistics { values, absmax, histogram, sums } => {
