@@ -18,7 +18,12 @@ fn problem() -> Problem {
             let sensitivity = 10f64.powf(rng.random_range(-3.0..0.0));
             let choices = (0..12).map(|f| {
                 let bits = 2.5 + f64::from(f) * 0.5;
-                Choice { format: Format::F16, bytes: (values as f64 * bits / 8.0) as u64, cost: sensitivity * 4f64.powf(-bits) * rng.random_range(0.7..1.4) }
+                Choice {
+                    format: Format::F16,
+                    residual: None,
+                    bytes: (values as f64 * bits / 8.0) as u64,
+                    cost: sensitivity * 4f64.powf(-bits) * rng.random_range(0.7..1.4),
+                }
             });
             Group { choices: choices.collect(), ..Group::new(vec![format!("t{g}")], values) }
         })

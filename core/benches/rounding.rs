@@ -64,7 +64,7 @@ fn main() {
             let Some(hessian) = inputs.hessian(&entry.name, columns).expect("a square matrix").filter(|_| format.fits(columns)) else { continue };
             let weights = model.view(index).to_f32().expect("weights");
             let importance = inputs.importance(&entry.name, columns);
-            let evidence = Evidence { importance: importance.as_deref(), hessian: Some(&hessian), cross: None, cancel: None };
+            let evidence = Evidence { importance: importance.as_deref(), hessian: Some(&hessian), cross: None, gpu: None, cancel: None };
             let _ = hessian.factor();
             let plain = match format.codebook() {
                 Some(Codebook::Octets) | None => {
@@ -106,7 +106,7 @@ fn one_linear(m: usize, n: usize) {
         let start = Instant::now();
         let damping = hessian.factor().expect("positive definite").damping;
         let factored = start.elapsed().as_secs_f64();
-        rounder.round(&weights, n, format, Evidence { importance: None, hessian: Some(&hessian), cross: None, cancel: None }).expect("rounding");
+        rounder.round(&weights, n, format, Evidence { importance: None, hessian: Some(&hessian), cross: None, gpu: None, cancel: None }).expect("rounding");
         let seconds = start.elapsed().as_secs_f64();
         let operations = 2.0 * (n * n) as f64 * (n as f64 / 6.0 + m as f64 / 2.0);
         println!(

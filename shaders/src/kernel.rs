@@ -74,6 +74,10 @@ macro_rules! kernels {
 }
 
 kernels! {
+    "A copy, for the speed of the device's memory."
+    StreamCopy stream_copy [256, 1] { Read values, Write copies };
+    "Multiplications and additions, for the speed of its arithmetic."
+    MultiplyAdd multiply_add [256, 1] { Read values, Write results };
     "Power sums and histogram."
     Statistics statistics [256, 1] { Read values, Read edges, Write counts, Write partials };
     "Blocks with one scale: Q4_0, Q5_0, Q8_0, IQ4_NL."
@@ -92,4 +96,8 @@ kernels! {
     EncodeFloats encode_floats with exact blocks groups [256, 1] { Read weights, Read importance, Write encoded };
     "Rows of tr(ΔHΔᵀ)."
     LayerError layer_error [8, 8] { Read difference, Read hessian, Write partials };
+    "What the columns outside a panel ask of those in it."
+    FeedbackProduct feedback_product [8, 8] { Read matrix, Read delta, Write corrections };
+    "The columns of a panel, rounded one after the other."
+    FeedbackColumns feedback_columns [64, 1] { Read matrix, Read corrections, Read weights, Read scales, Read offsets, Read levels, Write delta, Write indices };
 }

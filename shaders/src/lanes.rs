@@ -58,11 +58,19 @@ pub fn reciprocal(d: f32) -> f32 {
     if d.abs() < LEAST { 0.0 } else { 1.0 / d }
 }
 
+/// a/b for a b that is 0 only where a is; what is next to nothing is 0, and so is 0/0.
+#[inline(always)]
+pub fn quotient(a: f32, b: f32) -> f32 {
+    let quotient = a / b;
+    if quotient.abs() >= LEAST { quotient } else { 0.0 }
+}
+
 /// a/b for a positive b, else 0; what is next to nothing is 0, below the line too.
 #[inline(always)]
 pub fn ratio(a: f32, b: f32) -> f32 {
-    let quotient = a / b;
-    if b >= LEAST && quotient.abs() >= LEAST { quotient } else { 0.0 }
+    // Two choices, one after the other, are vector code; one of two conditions is not.
+    let quotient = quotient(a, b);
+    if b < LEAST { 0.0 } else { quotient }
 }
 
 /// Index of the smallest value, the first of equals; not-a-number never wins.
@@ -153,18 +161,39 @@ pub fn clean(weight: f32) -> f32 {
     if weight.abs() < SMALLEST { 0.0 } else { finite(weight) }
 }
 
-/// Divides importances by their largest; ones where none is positive. What is negative, not finite or below 2⁻⁴⁰ of the largest is 0.
+/// Scales importances so that the largest is 1, up to its last place; ones where none is positive. What is negative, not finite or below 2⁻⁴⁰
+/// of the largest is 0.
 #[inline(always)]
 pub fn normalise(importance: &mut [f32]) {
     const SMALLEST: f32 = f32::from_bits((127 - 40) << 23);
+    // Two choices in a row, because two conditions joined are a branch and no vector code.
     for v in &mut *importance {
-        *v = if v.is_finite() && *v > 0.0 { *v } else { 0.0 };
+        let positive = max(0.0, *v);
+        *v = if positive < f32::INFINITY { positive } else { 0.0 };
     }
-    let largest = fold(importance, 0.0, max);
+    let largest = largest(importance);
+    // One division for all; that of the smallest numbers would overflow.
+    let (factor, offset) = if largest > 0.0 { (min(f32::MAX, 1.0 / largest), 0.0) } else { (0.0, 1.0) };
     for v in importance {
-        let share = *v / largest;
-        *v = if largest > 0.0 { if share >= SMALLEST { share } else { 0.0 } } else { 1.0 };
+        let share = *v * factor;
+        *v = if share >= SMALLEST { share } else { 0.0 } + offset;
     }
+}
+
+/// The largest of some numbers, at least 0.
+#[inline(always)]
+fn largest(values: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for c in 0..LANES {
+            lanes[c] = max(lanes[c], chunk[c]);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane = max(*lane, v);
+    }
+    tree(whole(lanes), max)
 }
 
 /// Whether all importances are the same.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use halftone_core::Error;
 use halftone_core::codec::{Format, GgmlType, Granularity, IntFormat};
 use halftone_core::compute::DeviceChoice;
-use halftone_core::export::{ExportFormat, gguf, verify, write_report, writer};
+use halftone_core::export::{ExportFormat, Proof, gguf, verify, write_report, writer};
 use halftone_core::job::{Artifact, CancelToken, JobContext, JobEvent, QuantizeOptions, quantize};
 use halftone_core::recipe::Recipe;
 use halftone_core::report::{NoticeKind, Reporter};
@@ -390,7 +390,7 @@ fn a_report_names_the_hashes_and_every_tensor_and_escapes_what_the_file_says() -
     bench.source.config.name = Some("<script>".into());
     let artifact = bench.quantize(&bench.recipe(13), "job", &JobContext::silent())?;
     let exported = writer(ExportFormat::Gguf).write(&bench.source, &artifact, &bench.path("out.gguf"), &JobContext::silent())?;
-    write_report(&bench.path("out.html"), &bench.source, &artifact, &exported, None)?;
+    write_report(&bench.path("out.html"), &bench.source, &artifact, &exported, Proof::default())?;
     let html = std::fs::read_to_string(bench.path("out.html"))?;
     for text in [&exported.hash, &artifact.recipe.hash(), &bench.source.fingerprint] {
         assert!(html.contains(text.as_str()));

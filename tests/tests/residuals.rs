@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
-use halftone_core::calibrate::{CalibrationOptions, calibrate_sequences};
+use halftone_core::calibrate::{Calibration, CalibrationOptions, calibrate_sequences};
 use halftone_core::codec::Format;
 use halftone_core::eval::Quantized;
 use halftone_core::export::{ExportFormat, writer};
@@ -10,8 +10,9 @@ use halftone_core::job::{Artifact, JobContext, QuantizeOptions, quantize};
 use halftone_core::model::{Transformer, Weights, logits_of};
 use halftone_core::recipe::Recipe;
 use halftone_core::report::Reporter;
-use halftone_core::residual::{Metric, Residual};
+use halftone_core::residual::{Candidate, Metric, Residual};
 use halftone_core::round::{Evidence, Hessian, rounder};
+use halftone_core::sensitivity::{Cell, MeasureOptions, Metric as TableMetric, Table, measure};
 use halftone_core::source::{self, Source};
 use halftone_tests::models::model;
 use std::path::Path;
@@ -49,10 +50,7 @@ fn recipe(source: &Source, residual: Option<&str>) -> Recipe {
 }
 
 fn job(source: &Source, recipe: &Recipe, folder: &Path) -> Artifact {
-    let sequences: Vec<Vec<u32>> = (0..8).map(|i| tokens(30)[i..i + 20].to_vec()).collect();
-    let options = CalibrationOptions { tokens: 160, sequence_length: 20, gram_columns: 4096 };
-    let calibration = calibrate_sequences(source, &sequences, "tokens".into(), &options, &JobContext::silent()).unwrap();
-    quantize(source, Some(&calibration), recipe, &QuantizeOptions { folder: folder.to_owned() }, &JobContext::silent()).unwrap()
+    quantize(source, Some(&calibration(source)), recipe, &QuantizeOptions { folder: folder.to_owned() }, &JobContext::silent()).unwrap()
 }
 
 #[test]
@@ -84,6 +82,68 @@ fn residuals_bring_the_outputs_nearer_and_are_in_the_job_with_their_bytes() {
             writer(ExportFormat::Safetensors).write(&source, &artifact, &path, &JobContext::silent()).unwrap();
         }
     }
+}
+
+/// A calibration of a golden model.
+fn calibration(source: &Source) -> Calibration {
+    let sequences: Vec<Vec<u32>> = (0..8).map(|i| tokens(30)[i..i + 20].to_vec()).collect();
+    let options = CalibrationOptions { tokens: 160, sequence_length: 20, gram_columns: 4096 };
+    calibrate_sequences(source, &sequences, "tokens".into(), &options, &JobContext::silent()).unwrap()
+}
+
+#[test]
+fn a_candidate_of_the_table_is_what_the_job_writes() {
+    let (source, temporary) = (golden("llama"), tempfile::tempdir().unwrap());
+    let (calibration, cx) = (calibration(&source), JobContext::silent());
+    let texts = ["INT3-g8", "INT3-g8+r4", "INT3-g8+o5%+r2-int8", "INT4-g8"];
+    let options =
+        MeasureOptions { formats: texts.map(|t| t.parse().unwrap()).to_vec(), probe: vec![tokens(20), tokens(17)], trust: 24, ..MeasureOptions::default() };
+    let table = measure(&source, Some(&calibration), &options, &cx).unwrap();
+    for text in texts {
+        let candidate: Candidate = text.parse().unwrap();
+        let tensors = table.rows.iter().map(|row| (row.tensor.clone(), candidate.format)).collect();
+        let residuals = table.rows.iter().filter_map(|row| Some((row.tensor.clone(), candidate.residual?))).collect();
+        let recipe = Recipe { model: source.fingerprint.clone(), rounding: table.rounding.clone(), tensors, residuals, ..Recipe::default() };
+        let folder = temporary.path().join(text.replace('%', ""));
+        let artifact = quantize(&source, Some(&calibration), &recipe, &QuantizeOptions { folder }, &cx).unwrap();
+        for row in &table.rows {
+            let cell = row.cells.iter().find(|c| c.candidate() == candidate).unwrap_or_else(|| panic!("{text} of {}", row.tensor));
+            let (header, codes) = artifact.tensor(&row.tensor).unwrap();
+            assert_eq!(cell.bytes, codes.len() as u64 + header.residual.map_or(0, |r| r.bytes), "{text}: bytes of {}", row.tensor);
+            let weights = source.view(source.find(&row.tensor).unwrap()).to_f32().unwrap();
+            let values = artifact.values(&row.tensor).unwrap();
+            let importance = calibration.importance(&row.tensor);
+            let power = |of: &dyn Fn(usize) -> f32, weighted: bool| -> f64 {
+                let by = |i: usize| if weighted { importance.as_ref().map_or(1.0, |h| f64::from(h[i % header.columns])) } else { 1.0 };
+                (0..weights.len()).map(|i| f64::from(of(i)).powi(2) * by(i)).sum()
+            };
+            let error = |weighted| power(&|i| values[i] - weights[i], weighted) / power(&|i| weights[i], weighted);
+            assert!((cell.weight_error / error(false) - 1.0).abs() < 1e-6, "{text}: {} of {}, not {}", cell.weight_error, row.tensor, error(false));
+            if let Some(imatrix) = cell.imatrix_error {
+                assert!((imatrix / error(true) - 1.0).abs() < 1e-5, "{text}: {imatrix} of {}, not {}", row.tensor, error(true));
+            }
+        }
+    }
+    for row in &table.rows {
+        let of = |text: &str| row.cells.iter().find(|c| c.candidate().to_string() == text).unwrap();
+        let (plain, kept) = (of("INT3-g8"), of("INT3-g8+r4"));
+        if let (Some(before), Some(after)) = (plain.activation_error, kept.activation_error) {
+            assert!(after < before, "{}: {after} behind the residual, {before} without", row.tensor);
+            let scale = |cell: &Cell| cell.predicted_kl.unwrap() / cell.activation_error.unwrap();
+            assert!((scale(kept) / scale(plain) - 1.0).abs() < 1e-9, "predicted KL of {} by the same scale", row.tensor);
+        }
+        assert!(row.cells.is_sorted_by_key(|c| c.bytes), "by rising bytes");
+    }
+    let trust = table.evidence.trust.as_ref().unwrap();
+    assert!(trust.cells.iter().any(|c| c.residual.is_some()), "they are measured at the logits like others");
+    assert!(table.has(TableMetric::CalibratedKl), "and calibrated");
+    let path = temporary.path().join("table.json");
+    table.save(&path).unwrap();
+    let back = Table::load(&path).unwrap();
+    assert_eq!(back.rows[0].cells.iter().map(Cell::candidate).collect::<Vec<_>>(), table.rows[0].cells.iter().map(Cell::candidate).collect::<Vec<_>>());
+    let shift = MeasureOptions { formats: vec!["INT3-g8+shift".parse().unwrap()], ..MeasureOptions::default() };
+    let refused = measure(&source, Some(&calibration), &shift, &cx).unwrap_err().to_string();
+    assert!(refused.contains("INT3-g8+shift"), "no metric sees it: {refused}");
 }
 
 #[test]
@@ -155,7 +215,7 @@ fn residuals_of_real_layers_at_equal_bytes() {
         let importance: Vec<f32> = (0..columns).map(|j| hessian.diagonal(j)).collect();
         let base = |format: &str| {
             let format: Format = format.parse().unwrap();
-            let evidence = Evidence { importance: Some(&importance), hessian: Some(&hessian), cross: None, cancel: None };
+            let evidence = Evidence { importance: Some(&importance), hessian: Some(&hessian), cross: None, gpu: None, cancel: None };
             let bytes = rounder("gptq+descent").unwrap().round(&weights, columns, format, evidence).unwrap().bytes;
             let mut values = vec![0.0; weights.len()];
             format.decode(&bytes, &mut values);

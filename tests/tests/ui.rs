@@ -209,6 +209,24 @@ fn arrow_keys_walk_the_map_and_shift_extends() {
 }
 
 #[test]
+fn nothing_in_the_middle_is_wider_than_its_pane_in_a_small_window() {
+    let mut driver = Driver::new(WINDOW, Vec::new());
+    measured(&mut driver);
+    let q = find(&driver, "blk.1.attn_q.weight");
+    driver.send(Command::Select { tensors: vec![q], cursor: Some(q), mode: SelectMode::Replace });
+    driver.frames(8);
+    let right = driver.harness.get_by_label("Budget slider").rect().left();
+    for label in ["Map of tensors", "Paint Q8_0", "Log counts"] {
+        let rect = driver.harness.get_by_label(label).rect();
+        assert!(rect.right() < right, "{label} ends at {}, behind the steps at {right}", rect.right());
+    }
+    driver.harness.get_by_label("Inspector: Why").click();
+    driver.frames(4);
+    let price = driver.harness.get_by_label("A megabyte in this plan").rect();
+    assert!(price.right() < right, "{price:?}");
+}
+
+#[test]
 fn every_pane_names_its_widgets_and_draws_every_glyph() {
     let mut driver = Driver::new(WINDOW, Vec::new());
     measured(&mut driver);
@@ -264,6 +282,14 @@ fn screenshots() {
         driver.send(Command::Do(Action::Bits(6)));
         driver.wait("a look at the tensor", 60, |s| s.view().report.is_some_and(|r| r.tensor == tensor && !r.after.is_empty()));
         driver.both(&format!("allocate-{suffix}"));
+        driver.send(Command::SetSearchMinutes(0.1));
+        for action in [Action::Judge, Action::Refine] {
+            driver.send(Command::Do(action));
+            driver.wait("the evidence, the search", 600, |s| !s.view().busy());
+        }
+        driver.both(&format!("searched-{suffix}"));
+        driver.harness.get_by_label("Probe 24 cells and judge the metrics").scroll_to_me();
+        driver.both(&format!("judged-{suffix}"));
         for view in ["Columns", "Candidates", "Why", "Difference"] {
             driver.harness.get_by_label(&format!("Inspector: {view}")).click();
             driver.screenshot(&format!("inspector-{}-{suffix}", view.to_lowercase()));

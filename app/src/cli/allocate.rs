@@ -8,10 +8,11 @@ use super::session::Session;
 use super::{print, refine};
 use anyhow::Context as _;
 use halftone_core::Error;
-use halftone_core::allocate::{Budget, Overhead, Plan, Problem, RandomControl, Rules, allocate, allocate_with, baselines, random_control};
+use halftone_core::allocate::{Budget, Overhead, Plan, Problem, RandomControl, Rules, Target, allocate, allocate_with, baselines, random_control};
 use halftone_core::calibrate::{self, Calibration, SearchText};
 use halftone_core::codec::Format;
 use halftone_core::recipe::Recipe;
+use halftone_core::residual::{Candidate, Residual};
 use halftone_core::sensitivity::{Metric, Table};
 use halftone_core::source::{ModelConfig, Source};
 use indexmap::IndexMap;
@@ -122,9 +123,12 @@ impl<'a> Request<'a> {
             (None, Some(format), _) => {
                 let free = self.table.rows.iter().map(|r| &r.tensor).filter(|name| !self.rules.excluded.contains(*name));
                 let formats = free.map(|name| (name.clone(), format)).chain(self.rules.pins.clone()).collect();
-                self.fixed(&format!("uniform {format}"), formats)?
+                self.fixed(&format!("uniform {format}"), formats, IndexMap::new())?
             }
-            (None, None, Some(path)) => self.fixed("recipe", Recipe::load(path)?.tensors)?,
+            (None, None, Some(path)) => {
+                let recipe = Recipe::load(path)?;
+                self.fixed("recipe", recipe.tensors, recipe.residuals)?
+            }
             (None, None, None) => anyhow::bail!("give a budget: --size, --bpw, --max-kl, --vram, --uniform or --recipe"),
         };
         let recipe = self.recipe(&plan, args);
@@ -132,19 +136,22 @@ impl<'a> Request<'a> {
     }
 
     /// A plan with nothing left to solve: every tensor pinned, or left as it is.
-    fn fixed(&self, name: &str, formats: IndexMap<String, Format>) -> anyhow::Result<Plan> {
+    fn fixed(&self, name: &str, formats: IndexMap<String, Format>, residuals: IndexMap<String, Residual>) -> anyhow::Result<Plan> {
         let excluded = self.table.rows.iter().map(|r| r.tensor.clone()).filter(|name| !formats.contains_key(name)).collect();
-        let problem = Problem::new(self.table, self.metric, &Rules { pins: formats.clone(), excluded, ..Rules::default() })?;
+        // What is decided is priced as it is; a residual is what only this program's jobs hold, and the writer refuses it elsewhere.
+        let target = if residuals.is_empty() { Target::default() } else { Target::Halftone };
+        let problem =
+            Problem::new(self.table, self.metric, &Rules { target, pins: formats.clone(), residuals: residuals.clone(), excluded, ..Rules::default() })?;
         let mut plan = allocate(&problem, Budget::FileBytes(u64::MAX))?;
         plan.name = name.to_owned();
-        plan.formats = formats;
+        (plan.formats, plan.residuals) = (formats, residuals);
         plan.gap = None;
         Ok(plan)
     }
 
     /// The plan of a recipe that a search found.
     pub fn refined(&self, recipe: &Recipe) -> anyhow::Result<Plan> {
-        self.fixed("refined", recipe.tensors.clone())
+        self.fixed("refined", recipe.tensors.clone(), recipe.residuals.clone())
     }
 
     /// The recipe of a plan.
@@ -158,6 +165,7 @@ impl<'a> Request<'a> {
             pins: self.rules.pins.clone(),
             limits: self.rules.limits.clone(),
             tensors: plan.formats.clone(),
+            residuals: plan.residuals.clone(),
             ..Recipe::on(self.table, if self.solver.0 == "random" { self.solver.1 } else { self.seed })
         }
     }
@@ -165,9 +173,9 @@ impl<'a> Request<'a> {
 
 /// A plan in a few lines.
 pub fn describe(plan: &Plan, metric: Metric) -> String {
-    let mut counts: IndexMap<Format, usize> = IndexMap::new();
-    for format in plan.formats.values() {
-        *counts.entry(*format).or_default() += 1;
+    let mut counts: IndexMap<Candidate, usize> = IndexMap::new();
+    for candidate in plan.formats.keys().filter_map(|tensor| plan.candidate(tensor)) {
+        *counts.entry(candidate).or_default() += 1;
     }
     counts.sort_keys();
     let mix: Vec<String> = counts.iter().map(|(f, n)| format!("{f} × {n}")).collect();

@@ -9,6 +9,7 @@ use halftone_core::compute::DeviceChoice;
 use halftone_core::eval::Runtime;
 use halftone_core::export::ExportFormat;
 use halftone_core::gradient::GRADIENT_TOKENS;
+use halftone_core::residual::Candidate;
 use halftone_core::round::DEFAULT_ROUNDING;
 use halftone_core::transform::Reach;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ pub struct Global {
 pub enum Command {
     /// List the devices that can compute
     Devices,
+    /// Time every kernel of a GPU against what its memory and arithmetic allow
+    BenchDevice(BenchDeviceArgs),
     /// Show what a model is made of
     Inspect(InspectArgs),
     /// Write the same function in other weights that round better: rotated, or with scales folded
@@ -84,6 +87,17 @@ pub enum Command {
 const MEASURED: [&str; 8] = ["weight", "imatrix", "activation", "hessian-trace", "pqi", "fisher", "predicted-kl", "measured-kl"];
 /// The metrics that `allocate` can go by.
 const METRICS: [&str; 9] = ["weight", "imatrix", "activation", "hessian-trace", "pqi", "fisher", "predicted-kl", "measured-kl", "calibrated-kl"];
+
+/// Options of `bench-device`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchDeviceArgs {
+    /// gpu (the first there is), or part of an adapter's name
+    #[arg(long, default_value = "gpu")]
+    pub device: DeviceChoice,
+    /// Layers of 4096 on a software device too
+    #[arg(long)]
+    pub full: bool,
+}
 
 /// Which model.
 #[derive(Clone, Debug, Args)]
@@ -143,9 +157,9 @@ pub struct MeasureArgs {
     /// Activation statistics from `calibrate`, or an imatrix file; without it the table is weight-only
     #[arg(long, value_name = "CALIB")]
     pub calibration: Option<PathBuf>,
-    /// Candidates (default: the 2- to 8-bit ggml types)
+    /// Candidates (default: the 2- to 8-bit ggml types); with what is kept of the rounding error: Q4_0+r16, INT3-g32+o0.5%+r8
     #[arg(long, value_delimiter = ',', value_name = "FORMAT")]
-    pub formats: Vec<Format>,
+    pub formats: Vec<Candidate>,
     /// Metrics to fill beside weight, imatrix and activation; all need --probe-text (default with it: predicted-kl)
     #[arg(long = "metric", value_delimiter = ',', value_name = "NAME", value_parser = MEASURED)]
     pub metrics: Vec<String>,
@@ -350,6 +364,9 @@ pub struct AutoArgs {
     /// Skip the measured probe of each tensor's effect on the output; quicker, and usually a worse allocation
     #[arg(long)]
     pub no_probe: bool,
+    /// Measure so many cells at the logits, hold every metric against them, and go by the best, calibrated (12 to 24 are enough)
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "text")]
+    pub trust: usize,
     /// Skip the comparison at the end
     #[arg(long)]
     pub no_compare: bool,

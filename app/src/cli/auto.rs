@@ -2,20 +2,22 @@
 
 use super::allocate::{Request, describe, describe_memory, overhead};
 use super::args::AutoArgs;
+use super::measure::trust_text;
 use super::session::Session;
 use super::{calibrate as calibrate_command, export as export_command, print, refine as refine_command, text};
 use halftone_core::Error;
 use halftone_core::allocate::{Overhead, Plan, RandomControl, baselines, random_control, random_plan};
 use halftone_core::calibrate::{self, Calibration, TextSplit};
-use halftone_core::codec::Format;
 use halftone_core::eval::{CompareOptions, Comparison, Quantized, compare};
-use halftone_core::export::{Exported, write_model, write_report, writer};
+use halftone_core::export::{Exported, Proof, write_model, write_report, writer};
+use halftone_core::gradient::GRADIENT_TOKENS;
 use halftone_core::job::{Artifact, QuantizeOptions, quantize};
 use halftone_core::recipe::Recipe;
 use halftone_core::refine::Refined;
 use halftone_core::report::NoticeKind;
+use halftone_core::residual::Candidate;
 use halftone_core::round::{TOOL, rounding_for};
-use halftone_core::sensitivity::{MeasureOptions, Metric, Table, measure, probe_sequences};
+use halftone_core::sensitivity::{MeasureOptions, Metric, Table, Trust, gradient_sequences, judge, measure, probe_sequences};
 use halftone_core::source::{Source, SourceFormat};
 use halftone_core::tensor::DType;
 use halftone_core::transform::{Reach, Transform};
@@ -41,9 +43,39 @@ struct Report {
     measured_random: Vec<Beside>,
     memory: Option<Overhead>,
     refined: Option<Refined>,
+    /// What the plan's KL was predicted to be, and what it is on the hold-out.
+    prediction: Option<Prediction>,
+    /// With --trust.
+    trust: Option<Trust>,
     /// With --try-rotation.
     rotation: Option<RotationVerdict>,
     stage_secs: Vec<(&'static str, f64)>,
+}
+
+/// A prediction beside what was measured on held-out text, nats per token.
+#[derive(Clone, Copy, Serialize)]
+struct Prediction {
+    metric: Metric,
+    predicted: f64,
+    measured: f64,
+    /// Standard error of `measured`.
+    error: f64,
+}
+
+impl Prediction {
+    fn of(metric: Metric, plan: &Plan, comparison: Option<&Comparison>) -> Option<Self> {
+        let comparison = comparison.filter(|_| metric.is_kl())?;
+        Some(Self { metric, predicted: plan.cost, measured: comparison.kl_mean, error: comparison.kl_error })
+    }
+
+    fn text(self) -> String {
+        let ratio = if self.measured > 0.0 { self.predicted / self.measured } else { 1.0 };
+        let label = self.metric.label();
+        format!(
+            "{label} of the plan {:.4e}, measured on the hold-out {:.4e} ± {:.0e}: predicted / measured {ratio:.2}",
+            self.predicted, self.measured, self.error
+        )
+    }
 }
 
 /// Another plan, measured in the same run.
@@ -213,7 +245,9 @@ impl<'a> Road<'a> {
         let exported = writer(self.args.to).write(&self.source, &artifact, &self.args.output, &self.session.cx)?;
         clock.lap("export");
         if let Some(path) = &self.args.report {
-            write_report(path, &self.source, &artifact, &exported, comparison.as_ref())?;
+            let predicted = table.best_metric().is_kl().then_some((table.best_metric(), plan.cost));
+            let proof = Proof { comparison: comparison.as_ref(), trust: table.evidence.trust.as_ref(), predicted };
+            write_report(path, &self.source, &artifact, &exported, proof)?;
         }
         let request = self.request(&table)?;
         let preset = if comparison.is_some() { self.beside(&request, &table, &plan, calibration.as_ref())? } else { None };
@@ -224,6 +258,8 @@ impl<'a> Road<'a> {
         let metric = request.metric;
         let memory = overhead(&self.args.budget, &self.args.rules, Some(&self.source.config))?;
         Ok(Report {
+            prediction: Prediction::of(metric, &plan, comparison.as_ref()),
+            trust: table.evidence.trust.clone(),
             exported,
             predicted_bytes,
             plan,
@@ -265,20 +301,41 @@ impl<'a> Road<'a> {
         if let (Some(text), Some(_), false) = (&self.text, calibration, self.args.no_probe) {
             options.probe = probe_sequences(&self.source, &text.search)?;
         }
+        let fits = |kept: &Table| {
+            kept.model == self.source.fingerprint
+                && kept.calibration == calibration.map(Calibration::hash)
+                && kept.rounding == options.rounding
+                && kept.tool == TOOL
+                && covers(kept, &options.formats)
+                && kept.has(Metric::PredictedKl) != options.probe.is_empty()
+        };
         let path = self.folder.join("table.json");
-        if let Some(kept) = self.kept(&path, Table::load)
-            && kept.model == self.source.fingerprint
-            && kept.calibration == calibration.map(Calibration::hash)
-            && kept.rounding == options.rounding
-            && kept.tool == TOOL
-            && covers(&kept, &options.formats)
-            && kept.has(Metric::PredictedKl) != options.probe.is_empty()
-        {
+        let table = match self.kept(&path, Table::load).filter(fits) {
+            Some(kept) => kept,
+            None => {
+                let table = measure(&self.source, calibration, &options, &self.session.cx)?;
+                table.save(&path)?;
+                table
+            }
+        };
+        self.judge(table, calibration, &fits)
+    }
+
+    /// The table with its metrics held against measured cells, where that was asked for; a model that cannot run has no such cells, and that is told.
+    fn judge(&self, table: Table, calibration: Option<&Calibration>, fits: &dyn Fn(&Table) -> bool) -> anyhow::Result<Table> {
+        let (Some(text), count @ 1..) = (&self.text, self.args.trust) else { return Ok(table) };
+        if let Err(why) = self.source.config.predicts_tokens() {
+            self.tell(format!("the metrics are not held against measured KL: {why}"));
+            return Ok(table);
+        }
+        let path = self.folder.join(format!("table-{count}.json"));
+        if let Some(kept) = self.kept(&path, Table::load).filter(|kept| fits(kept) && kept.evidence.trust.is_some()) {
             return Ok(kept);
         }
-        let table = measure(&self.source, calibration, &options, &self.session.cx)?;
-        table.save(&path)?;
-        Ok(table)
+        let sequences = gradient_sequences(&self.source, &text.search, GRADIENT_TOKENS / 4)?;
+        let judged = judge(&self.source, calibration, &table, &sequences, count, &self.session.cx)?;
+        judged.save(&path)?;
+        Ok(judged)
     }
 
     /// What an earlier run left; what is there and cannot be read is told and made again.
@@ -363,11 +420,11 @@ fn ours(folder: &Path) -> bool {
 }
 
 /// Whether the rows have exactly the cells that these candidates make.
-fn covers(table: &Table, formats: &[Format]) -> bool {
+fn covers(table: &Table, candidates: &[Candidate]) -> bool {
     table.rows.iter().all(|row| {
         let columns = row.shape.last().copied().unwrap_or(0);
-        let wanted: HashSet<Format> = formats.iter().map(|f| f.for_columns(columns)).collect();
-        row.cells.len() == wanted.len() && row.cells.iter().all(|cell| wanted.contains(&cell.stored_as))
+        let wanted: HashSet<Candidate> = candidates.iter().map(|f| f.for_columns(columns)).collect();
+        row.cells.len() == wanted.len() && row.cells.iter().all(|cell| wanted.contains(&cell.stored()))
     })
 }
 
@@ -409,6 +466,8 @@ fn text(report: &Report) -> String {
         out +=
             &format!("\nperplexity of the original {:.3} ± {:.3}; {} tokens scored\n\n", ours.perplexity_before.0, ours.perplexity_before.1, ours.tokens.len());
     }
+    out += &report.prediction.map_or_else(String::new, |p| format!("{}\n\n", p.text()));
+    out += &report.trust.as_ref().map_or_else(String::new, |trust| format!("{}\n\n", trust_text(trust)));
     if let Some(rotation) = &report.rotation {
         out += &format!("{}\n\n", rotation.text());
     }

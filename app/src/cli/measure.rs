@@ -6,7 +6,8 @@ use super::session::Session;
 use anyhow::Context as _;
 use halftone_core::calibrate::{self, Calibration, SearchText};
 use halftone_core::gradient::{self, GradientOptions, Gradients};
-use halftone_core::sensitivity::{MeasureOptions, Metric, Table, Trust, gradient_sequences, measure, probe_sequences};
+use halftone_core::residual::Candidate;
+use halftone_core::sensitivity::{Cell, MeasureOptions, Metric, Table, Trust, gradient_sequences, measure, probe_sequences};
 use halftone_core::source::Source;
 use std::path::Path;
 use std::sync::Arc;
@@ -95,8 +96,8 @@ pub fn metric_by_name(name: &str) -> anyhow::Result<Metric> {
 
 fn text(table: &Table) -> String {
     let metric = table.best_metric();
-    let mut formats: Vec<_> = table.rows.iter().flat_map(|r| r.cells.iter().map(|c| c.stored_as)).collect();
-    formats.sort_by(|a, b| a.bits().total_cmp(&b.bits()).then(a.cmp(b)));
+    let mut formats: Vec<Candidate> = table.rows.iter().flat_map(|r| r.cells.iter().map(Cell::stored)).collect();
+    formats.sort_by(|a, b| a.format.bits().total_cmp(&b.format.bits()).then(a.cmp(b)));
     formats.dedup();
     let names: Vec<String> = formats.iter().map(ToString::to_string).collect();
     let head: Vec<&str> = std::iter::once("tensor").chain(names.iter().map(String::as_str)).collect();
@@ -106,7 +107,7 @@ fn text(table: &Table) -> String {
         .map(|row| {
             let cells = formats
                 .iter()
-                .map(|f| row.cells.iter().find(|c| c.stored_as == *f).and_then(|c| c.metric(metric)).map_or_else(|| "–".to_owned(), |v| format!("{v:.2e}")));
+                .map(|f| row.cells.iter().find(|c| c.stored() == *f).and_then(|c| c.metric(metric)).map_or_else(|| "–".to_owned(), |v| format!("{v:.2e}")));
             std::iter::once(row.tensor.clone()).chain(cells).collect()
         })
         .collect();
@@ -115,7 +116,7 @@ fn text(table: &Table) -> String {
 }
 
 /// The evidence in a few lines.
-fn trust_text(trust: &Trust) -> String {
+pub fn trust_text(trust: &Trust) -> String {
     let rows: Vec<Vec<String>> = trust
         .correlations
         .iter()

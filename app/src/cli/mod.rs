@@ -6,6 +6,7 @@
 mod allocate;
 mod args;
 mod auto;
+mod bench_device;
 mod calibrate;
 mod choice_args;
 mod compare;
@@ -35,6 +36,7 @@ pub fn run(cli: &Cli, command: &Command) -> ExitCode {
     let session = Session::new(&cli.global);
     let result = match command {
         Command::Devices => inspect::devices(&session),
+        Command::BenchDevice(args) => bench_device::run(&session, args),
         Command::Inspect(args) => inspect::inspect(&session, args),
         Command::Transform(args) => transform::run(&session, args),
         Command::Calibrate(args) => calibrate::run(&session, args),

@@ -48,6 +48,9 @@ fn convert(session: &Session, args: &ConvertArgs) -> anyhow::Result<()> {
     if args.to == OURS {
         recipe.save(&args.output)?;
     } else {
+        if let Some((tensor, residual)) = recipe.residuals.first() {
+            anyhow::bail!("{} has no word for what is kept of rounding errors ({residual} of {tensor})", args.to);
+        }
         let written = dialect(&args.to)?.write(&recipe, &modules)?;
         remarks.extend(written.remarks);
         halftone_core::job::write_atomically(&args.output, written.text.as_bytes())?;

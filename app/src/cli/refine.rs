@@ -5,7 +5,7 @@ use super::session::Session;
 use halftone_core::allocate::Problem;
 use halftone_core::calibrate::{Calibration, SearchText};
 use halftone_core::recipe::Recipe;
-use halftone_core::refine::{RefineOptions, Refined, SearchSequences, refine};
+use halftone_core::refine::{RefineOptions, Refined, SearchSequences, Start, refine};
 use halftone_core::source::Source;
 use std::path::Path;
 
@@ -22,11 +22,9 @@ pub fn run(
 ) -> anyhow::Result<Refined> {
     let options =
         RefineOptions { folder: folder.to_owned(), searcher: args.searcher.clone(), time: args.refine, trials: args.refine_trials, seed: session.global.seed };
-    let found = refine(source, calibration, problem, recipe, &SearchSequences::of(source, text)?, &options, &session.cx)?;
-    if found.formats != recipe.tensors {
-        recipe.tensors.clone_from(&found.formats);
-        recipe.solver = format!("{}+{}", recipe.solver, args.searcher);
-    }
+    let text = SearchSequences::of(source, text)?;
+    let found = refine(source, calibration, Start { problem, recipe, text: &text, options: &options }, &session.cx)?;
+    found.edit(&options.searcher).apply_to(recipe);
     Ok(found)
 }
 

@@ -3,7 +3,7 @@
 use super::choice_args::RuleArgs;
 use anyhow::Context as _;
 use halftone_core::allocate::Rules;
-use halftone_core::codec::Format;
+use halftone_core::residual::Candidate;
 use halftone_core::sensitivity::Table;
 use regex::Regex;
 
@@ -12,8 +12,10 @@ pub fn rules(table: &Table, args: &RuleArgs) -> anyhow::Result<Rules> {
     let mut rules = Rules { target: args.target, ..Rules::default() };
     for argument in &args.pin {
         let (pattern, format) = split("--pin", argument, "FORMAT")?;
-        let format: Format = format.parse()?;
+        let Candidate { format, residual } = format.parse()?;
         for name in matching(table, "--pin", pattern)? {
+            rules.residuals.shift_remove(&name);
+            rules.residuals.extend(residual.map(|residual| (name.clone(), residual)));
             rules.pins.insert(name, format);
         }
     }

@@ -37,7 +37,9 @@ impl Session {
 
     /// The same context on another device.
     pub fn on_device(&self, device: &DeviceChoice) -> JobContext {
-        JobContext { device: device.clone(), ..self.cx.clone() }
+        let mut cx = self.cx.clone();
+        cx.device = device.clone();
+        cx
     }
 
     /// The same context with its temporary files beside an output: the system's folder for them may be in memory, or on a small disk.

@@ -2,7 +2,7 @@
 //! which solves again at once; undo goes back over a whole drag.
 
 use halftone_core::UserMessage;
-use halftone_core::allocate::{Budget, Group, Plan, Problem, RandomControl, allocate, baselines, frontier, random_control};
+use halftone_core::allocate::{Budget, DEFAULT_SOLVER, Group, Plan, Problem, RandomControl, allocate, baselines, frontier, random_control};
 use halftone_core::codec::Format;
 use halftone_core::recipe::{Edit, History, Recipe};
 use halftone_core::sensitivity::{Metric, Row, Table};
@@ -43,7 +43,7 @@ pub struct Allocation {
 impl Allocation {
     /// A fresh recipe for a table, solved for an eighth of the way from the smallest file to the largest.
     pub fn new(table: &Table, source: &Source, now: f64) -> Self {
-        let recipe = Recipe { model_path: source.path.clone(), ..Recipe::on(table, 0) };
+        let recipe = Recipe { model_path: source.path.clone(), solver: DEFAULT_SOLVER.to_owned(), ..Recipe::on(table, 0) };
         let mut allocation = Self { history: History::new(recipe), metric: Some(table.best_metric()), ..Self::default() };
         allocation.rebuild(table);
         if let Some((least, most)) = allocation.byte_range() {
@@ -144,11 +144,30 @@ impl Allocation {
         self.end();
     }
 
-    /// Another metric for the solver to add up.
+    /// Another metric for the solver to add up, or the same one calibrated; what it changes is one step.
     pub fn set_metric(&mut self, metric: Metric, table: &Table, source: &Source, now: f64) {
+        self.begin();
         self.metric = Some(metric);
+        if let (Some(Budget::MaxCost(_)), Some(plan)) = (self.recipe().budget, &self.plan) {
+            // A largest cost means nothing in another metric; the size that it came to does.
+            self.history.apply(Edit::SetBudget(Budget::FileBytes(plan.file_bytes)));
+        }
         self.rebuild(table);
         self.solve(table, source, now);
+        self.end();
+    }
+
+    /// Takes in what a search found, as one step. The formats stay until the next edit that is solved for.
+    pub fn take_searched(&mut self, found: Edit, source: &Source, now: f64) {
+        self.end();
+        let before = self.recipe().clone();
+        self.history.apply(found);
+        // A search that found nothing leaves the solver's plan with its proof.
+        if *self.recipe() != before {
+            self.plan = self.as_it_is();
+            self.refusal = None;
+        }
+        self.show(source, now);
     }
 
     fn rebuild(&mut self, table: &Table) {
@@ -244,8 +263,9 @@ pub fn format_for_bits(row: &Row, bits: u8) -> Option<Format> {
 }
 
 /// How good a plan is, in words.
-pub fn gap_in_words(gap: Option<f64>) -> String {
+pub fn gap_in_words(gap: Option<f64>, searched: bool) -> String {
     match gap {
+        None if searched => "solved, then searched on by measured KL".to_owned(),
         None => "as it is, not solved for".to_owned(),
         Some(gap) if gap <= 0.0 => "proven optimal".to_owned(),
         Some(gap) if gap < 0.0001 => "within 0.01 % of the optimum".to_owned(),
@@ -264,17 +284,7 @@ mod tests {
             .iter()
             .map(|name| {
                 let format: Format = name.parse().expect("a format");
-                let bytes = format.tensor_bytes(256, 256);
-                Cell {
-                    format,
-                    stored_as: format,
-                    bytes,
-                    weight_error: 0.1,
-                    imatrix_error: None,
-                    activation_error: None,
-                    predicted_kl: None,
-                    more: Default::default(),
-                }
+                Cell::new(format.into(), format.into(), format.tensor_bytes(256, 256), 0.1)
             })
             .collect();
         Row { tensor: "t".into(), role: Role::Up, block: Some(0), fused: None, shape: vec![256, 256], source_bytes: 262_144, cells }

@@ -112,7 +112,7 @@ fn menu(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
     let groups: [(&str, Vec<Action>); 4] = [
         ("File", vec![A::OpenFile, A::OpenFolder, A::OpenPath, A::OpenDemo, A::CloseModel, A::LoadRecipe, A::SaveRecipe, A::Export, A::Write, A::Quit]),
         ("Edit", vec![A::Undo, A::Redo, A::SelectAll, A::ClearSelection, A::Pin, A::Unpin, A::HandBack]),
-        ("Run", vec![A::Measure, A::Quantize, A::Compare, A::Generate, A::PauseJob, A::CancelJob]),
+        ("Run", vec![A::Measure, A::Judge, A::Refine, A::Quantize, A::Compare, A::Generate, A::PauseJob, A::CancelJob]),
         (
             "View",
             Pane::ALL

@@ -49,6 +49,7 @@ pub enum Command {
     SetCalibrationText(TextChoice),
     SetCalibrationTokens(usize),
     SetProbe(bool),
+    SetSearchMinutes(f64),
     SetHeldOutText(TextChoice),
     SetChunks(usize),
     SetContext(usize),
@@ -98,6 +99,8 @@ pub enum Action {
     HandBack,
     Exclude,
     Measure,
+    Judge,
+    Refine,
     Quantize,
     Compare,
     Generate,
@@ -150,7 +153,7 @@ impl Action {
         let mut all = vec![A::OpenFile, A::OpenFolder, A::OpenPath, A::OpenDemo, A::CloseModel, A::LoadRecipe, A::SaveRecipe, A::Undo, A::Redo];
         all.extend([A::SelectAll, A::ClearSelection, A::Pin, A::Unpin, A::HandBack, A::Exclude]);
         all.extend((1..=8).map(A::Bits));
-        all.extend([A::Measure, A::Quantize, A::Compare, A::Generate, A::Export, A::Write, A::PauseJob, A::CancelJob]);
+        all.extend([A::Measure, A::Judge, A::Refine, A::Quantize, A::Compare, A::Generate, A::Export, A::Write, A::PauseJob, A::CancelJob]);
         all.extend(Pane::ALL.map(A::Show));
         all.extend([A::ResetLayout, A::Palette, A::Help, A::ZoomIn, A::ZoomOut, A::ZoomReset, A::ThemeLight, A::ThemeDark, A::ThemeSystem, A::Quit]);
         all
@@ -177,6 +180,18 @@ impl Action {
             Self::HandBack => row("Hand back to the solver", "Unpin the selected tensors and solve again", i::ICON_AUTO_FIX_HIGH, key(Key::A)),
             Self::Exclude => row("Leave as it is", "Keep the selected tensors as they are in the model", i::ICON_BLOCK, key(Key::X)),
             Self::Measure => row("Measure the model", "Run the calibration text, then measure every candidate format", i::ICON_SPEED, command(Key::M)),
+            Self::Judge => row(
+                "Probe 24 cells and judge the metrics",
+                "Measure 24 candidates at the model's output, see which metric ranks them best, and calibrate costs by it",
+                i::ICON_FACT_CHECK,
+                command(Key::J),
+            ),
+            Self::Refine => row(
+                "Search on by measured KL",
+                "Exchange bits between tensors and keep what the model's output confirms, until the time is over",
+                i::ICON_TROUBLESHOOT,
+                command_shift(Key::F),
+            ),
             Self::Quantize => row("Quantize the model", "Carry out the recipe", i::ICON_PLAY_ARROW, command(Key::R)),
             Self::Compare => row("Compare the models", "Run both models over held-out text", i::ICON_COMPARE_ARROWS, command(Key::K)),
             Self::Generate => row("Continue the prompt", "Let both models continue the prompt, with the same seed", i::ICON_PLAY_ARROW, command(Key::G)),
@@ -215,6 +230,14 @@ impl Action {
             }
             Self::Measure => {
                 need(session.source.is_some(), "Open a model first")?;
+                need(!model.busy(), "A job is running")
+            }
+            Self::Judge | Self::Refine => {
+                need(session.table.is_some(), "Measure the model first")?;
+                need(session.can_run(), "This architecture has no forward pass")?;
+                need(session.calibration.is_some() && session.text.is_some(), "Measure with a calibration text first")?;
+                need(self == Self::Judge || session.allocation.plan.is_some(), "There is no allocation yet")?;
+                need(self == Self::Judge || session.allocation.refusal.is_none(), "No allocation fits the budget")?;
                 need(!model.busy(), "A job is running")
             }
             Self::Quantize => {

@@ -16,7 +16,14 @@ use halftone_core::codec::Format;
 use halftone_core::compute::DeviceChoice;
 use halftone_core::job::{JobKind, QuantizeOptions};
 use halftone_core::recipe::{Edit, Recipe};
+use halftone_core::refine::RefineOptions;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Cells that are measured where metrics are judged; the action's text says the number.
+const JUDGED_CELLS: usize = 24;
+/// How the search finds what to try.
+pub(super) const SEARCHER: &str = "swaps";
 
 impl Studio {
     pub(super) fn carry_out_commands(&mut self, ctx: &egui::Context) {
@@ -70,6 +77,7 @@ impl Studio {
             Command::SetCalibrationText(choice) => self.settings.calibration_text = choice,
             Command::SetCalibrationTokens(tokens) => self.settings.calibration.tokens = tokens,
             Command::SetProbe(probe) => self.settings.probe = probe,
+            Command::SetSearchMinutes(minutes) => self.settings.search_minutes = minutes,
             Command::SetHeldOutText(choice) => self.settings.held_out_text = choice,
             Command::SetChunks(chunks) => self.settings.compare.chunks = chunks,
             Command::SetContext(context) => self.settings.compare.context = context,
@@ -129,6 +137,8 @@ impl Studio {
             Action::Unpin | Action::HandBack => self.edit(Edit::Unpin(self.names(&self.selected())), now),
             Action::Exclude => self.edit(Edit::Exclude(self.names(&self.selected())), now),
             Action::Measure => self.measure(),
+            Action::Judge => self.judge(),
+            Action::Refine => self.refine(now),
             Action::Quantize => self.quantize(now),
             Action::Compare => {
                 let choice = match &self.settings.held_out_text {
@@ -181,14 +191,43 @@ impl Studio {
                 let calibration = self.session.calibration.clone();
                 self.jobs.start(JobKind::Quantize { source, calibration, recipe, options: QuantizeOptions { folder } }, self.settings.device.clone());
             }
-            None => {
-                let message = halftone_core::UserMessage {
-                    summary: "There is no folder for the job".to_owned(),
-                    details: "The system names no cache folder (is HOME set?)".to_owned(),
-                    hint: "Choose a job folder in the Quantize pane".to_owned(),
-                };
-                self.messages.tell(Level::Error, "Quantize", message, now);
-            }
+            None => self.no_folder("Quantize", now),
+        }
+    }
+
+    fn no_folder(&mut self, origin: &'static str, now: f64) {
+        let message = halftone_core::UserMessage {
+            summary: "There is no folder for the job".to_owned(),
+            details: "The system names no cache folder (is HOME set?)".to_owned(),
+            hint: "Choose a job folder in the Quantize pane".to_owned(),
+        };
+        self.messages.tell(Level::Error, origin, message, now);
+    }
+
+    /// Has metrics held against measured cells.
+    fn judge(&mut self) {
+        let session = &self.session;
+        if let (Some(source), Some(table), Some(text)) = (session.source.clone(), session.table.clone(), &session.text) {
+            let (calibration, text) = (session.calibration.clone(), text.search.clone());
+            self.jobs.start(JobKind::Judge { source, calibration, table, text, cells: JUDGED_CELLS }, self.settings.device.clone());
+        }
+    }
+
+    /// Searches on from the recipe; the same recipe again goes on where the search ended.
+    fn refine(&mut self, now: f64) {
+        let Some(root) = self.settings.job_folder() else { return self.no_folder("Search", now) };
+        let session = &self.session;
+        if let (Some(source), Some(problem), Some(text)) = (session.source.clone(), session.allocation.problem.clone(), &session.text) {
+            let (calibration, text, recipe) = (session.calibration.clone(), text.search.clone(), session.allocation.recipe().clone());
+            let name = halftone_core::calibrate::text_hash(&format!("{} {}", recipe.hash(), text.as_str()));
+            let options = RefineOptions {
+                folder: root.join("searches").join(&name[..16]),
+                searcher: SEARCHER.to_owned(),
+                time: Some(Duration::from_secs_f64(self.settings.search_minutes * 60.0)),
+                trials: None,
+                seed: recipe.seed,
+            };
+            self.jobs.start(JobKind::Refine { source, calibration, problem, recipe, text, options }, self.settings.device.clone());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use halftone_core::UserMessage;
 use halftone_core::compute::DeviceChoice;
-use halftone_core::job::{JobEvent, JobId, JobKind, Outcome, Product, Progress, Runner, TensorDone};
+use halftone_core::job::{DeviceUse, JobEvent, JobId, JobKind, Outcome, Product, Progress, Runner, TensorDone};
 use halftone_core::report::Notice;
 use std::time::Instant;
 
@@ -14,13 +14,32 @@ pub struct StageProgress {
     /// The last report.
     pub progress: Progress,
     started: Instant,
+    ended: Option<Instant>,
     first_done: u64,
+    /// What the GPU did in it; nothing on the CPU.
+    pub device: DeviceWork,
+}
+
+/// What a GPU did in a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DeviceWork {
+    /// Time that its kernels ran, seconds.
+    pub secs: f64,
+    /// Bytes that they had to read and write.
+    pub bytes: f64,
+    /// Arithmetic operations.
+    pub operations: f64,
 }
 
 impl StageProgress {
     /// Done share, 0 … 1; `None` when the total is unknown.
     pub fn fraction(&self) -> Option<f32> {
         (self.progress.total > 0).then(|| self.progress.done as f32 / self.progress.total as f32)
+    }
+
+    /// Wall time of the stage so far, or altogether, seconds.
+    pub fn elapsed_secs(&self) -> f64 {
+        self.ended.map_or_else(|| self.started.elapsed(), |ended| ended - self.started).as_secs_f64()
     }
 
     /// Units a second since the stage began.
@@ -72,6 +91,8 @@ pub struct Job {
     pub notices: Vec<Notice>,
     /// Wall time when it ended.
     pub elapsed_secs: Option<f64>,
+    /// What the GPU has done so far; `None` on the CPU.
+    pub device: Option<DeviceUse>,
 }
 
 impl Job {
@@ -88,8 +109,37 @@ impl Job {
     fn progress(&mut self, progress: Progress) {
         match self.stages.iter_mut().find(|s| s.progress.stage == progress.stage) {
             Some(stage) => stage.progress = progress,
-            None => self.stages.push(StageProgress { progress, started: Instant::now(), first_done: progress.done }),
+            None => {
+                let now = Instant::now();
+                self.end_stage(now);
+                let device = DeviceWork::default();
+                self.stages.push(StageProgress { progress, started: now, ended: None, first_done: progress.done, device });
+            }
         }
+    }
+
+    fn end_stage(&mut self, now: Instant) {
+        if let Some(stage) = self.stages.last_mut() {
+            stage.ended.get_or_insert(now);
+        }
+    }
+
+    /// What the device did since the last time belongs to the stage at work.
+    fn device(&mut self, used: DeviceUse) {
+        let sum = |used: &DeviceUse| {
+            used.kernels.iter().fold(DeviceWork::default(), |sum, kernel| DeviceWork {
+                secs: sum.secs + kernel.seconds,
+                bytes: sum.bytes + kernel.bytes as f64,
+                operations: sum.operations + kernel.operations as f64,
+            })
+        };
+        let (now, before) = (sum(&used), self.device.as_ref().map(sum).unwrap_or_default());
+        if let Some(stage) = self.stages.last_mut() {
+            stage.device.secs += now.secs - before.secs;
+            stage.device.bytes += now.bytes - before.bytes;
+            stage.device.operations += now.operations - before.operations;
+        }
+        self.device = Some(used);
     }
 }
 
@@ -130,7 +180,17 @@ impl Jobs {
         let light = matches!(kind, JobKind::Open { .. } | JobKind::Statistics { .. });
         let runner = self.runner.get_or_insert_with(|| Runner::new(self.wake.clone()));
         let id = runner.start(kind, device);
-        self.list.push(Job { id, label, light, state: JobState::Queued, stages: Vec::new(), tensors: Vec::new(), notices: Vec::new(), elapsed_secs: None });
+        self.list.push(Job {
+            id,
+            label,
+            light,
+            state: JobState::Queued,
+            stages: Vec::new(),
+            tensors: Vec::new(),
+            notices: Vec::new(),
+            elapsed_secs: None,
+            device: None,
+        });
         id
     }
 
@@ -177,7 +237,9 @@ fn receive(job: &mut Job, event: JobEvent, news: &mut Vec<News>) {
         JobEvent::Statistics { index, statistics } => news.push(News::Statistics(index, statistics)),
         JobEvent::Row(row) => news.push(News::Row(row)),
         JobEvent::Tensor(done) => job.tensors.push(done),
+        JobEvent::Device(used) => job.device(*used),
         JobEvent::Finished { outcome, notices, elapsed_secs } => {
+            job.end_stage(Instant::now());
             job.notices = notices;
             job.elapsed_secs = Some(elapsed_secs);
             job.state = match outcome {

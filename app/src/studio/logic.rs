@@ -4,6 +4,7 @@ use super::app::Studio;
 use super::background::{Reply, Task, TextUse};
 use super::command::Command;
 use super::dock::{self, Pane};
+use super::execute::SEARCHER;
 use super::jobs::News;
 use super::messages::Level;
 use super::session::{Measured, Session};
@@ -79,6 +80,27 @@ impl Studio {
                 self.session.set_table(table, now);
                 self.ask_verdicts();
                 dock::show(&mut self.layout, Pane::Allocate);
+            }
+            Product::Judged(table) => {
+                if let Some(trust) = &table.evidence.trust {
+                    let best = trust.of(trust.best).map_or(0.0, |c| c.spearman);
+                    let text = format!("{} cells measured; {} ranks them best, rank correlation {best:.2}", trust.cells.len(), trust.best.label());
+                    self.messages.news("Judge metrics", text, now);
+                }
+                self.session.take_judged(table, now);
+                self.ask_verdicts();
+                dock::show(&mut self.layout, Pane::Allocate);
+            }
+            Product::Refined(found, began) => {
+                if !self.session.take_searched(found, &began, SEARCHER, now) {
+                    let message = UserMessage {
+                        summary: "The recipe was edited while it was searched, so it stays as it is".to_owned(),
+                        details: "What the search found belongs to the recipe that it began with".to_owned(),
+                        hint: "Undo to that recipe and search again: it goes on where it ended".to_owned(),
+                    };
+                    self.messages.tell(Level::Warning, "Search", message, now);
+                }
+                self.ask_verdicts();
             }
             Product::Artifact(artifact) => {
                 self.messages.news("Quantize", format!("{} tensors quantized", artifact.tensors().count()), now);

@@ -10,6 +10,7 @@ use halftone_core::eval::{Comparison, Continuations};
 use halftone_core::export::{ExportFormat, Exported};
 use halftone_core::job::Artifact;
 use halftone_core::recipe::Recipe;
+use halftone_core::refine::Refined;
 use halftone_core::sensitivity::{Metric, ProbedCell, Row, Table, calibration_work, probe_work};
 use halftone_core::source::Source;
 use halftone_core::tensor::Statistics;
@@ -45,8 +46,8 @@ fn probed(table: &Table) -> Vec<Probed> {
     let Some(trust) = &table.evidence.trust else { return Vec::new() };
     let point = |cell: &ProbedCell| {
         let row = table.rows.iter().find(|row| row.tensor == cell.tensor)?;
-        let predicted = row.cells.iter().find(|c| c.stored_as == cell.stored_as)?.metric(trust.best)?;
-        Some(Probed { name: format!("{} {}", cell.tensor, cell.stored_as), predicted, measured: cell.kl, error: cell.error })
+        let predicted = row.cells.iter().find(|c| c.stored() == cell.stored())?.metric(trust.best)?;
+        Some(Probed { name: format!("{} {}", cell.tensor, cell.stored()), predicted, measured: cell.kl, error: cell.error })
     };
     trust.cells.iter().filter_map(point).collect()
 }
@@ -89,6 +90,8 @@ pub struct Session {
     pub measured: Vec<Measured>,
     /// Cells that were probed.
     pub correlation: Vec<Probed>,
+    /// What the last search found.
+    pub searched: Option<Arc<Refined>>,
     /// What each writer says of the recipe.
     pub verdicts: Vec<Verdict>,
     /// What to write.
@@ -159,9 +162,29 @@ impl Session {
         self.allocation = Allocation::new(&table, &source, now);
         self.map_metric = Some(MapMetric::Cost(table.best_metric()));
         self.correlation = probed(&table);
+        self.searched = None;
         self.table = Some(table);
         self.drop_derived();
         self.refresh_map();
+    }
+
+    /// The table with evidence for and against its metrics came in: costs go by the best of them, calibrated.
+    pub fn take_judged(&mut self, table: Arc<Table>, now: f64) {
+        let Some(source) = self.source.clone().filter(|source| source.fingerprint == table.model) else { return };
+        self.allocation.set_metric(table.best_metric(), &table, &source, now);
+        self.map_metric = Some(MapMetric::Cost(table.best_metric()));
+        self.correlation = probed(&table);
+        self.table = Some(table);
+        self.refresh_map();
+    }
+
+    /// A search that began with `began` has ended; false where the recipe was edited since, which leaves it as it is.
+    pub fn take_searched(&mut self, found: Arc<Refined>, began: &Recipe, searcher: &str, now: f64) -> bool {
+        let Some(source) = self.source.clone().filter(|_| self.allocation.recipe() == began) else { return false };
+        self.allocation.take_searched(found.edit(searcher), &source, now);
+        self.searched = Some(found);
+        self.refresh_map();
+        true
     }
 
     /// What was derived from an older recipe is no longer true of this one.

@@ -52,6 +52,8 @@ pub struct Settings {
     pub calibration: CalibrationOptions,
     /// Measure what each tensor does to the output.
     pub probe: bool,
+    /// Minutes that a search by measured KL may take.
+    pub search_minutes: f64,
     /// Operations a second of the last calibration, for estimates of time.
     pub flops_per_sec: Option<f64>,
     /// Held-out text.
@@ -82,6 +84,7 @@ impl Default for Settings {
             calibration_text: TextChoice::Bundled,
             calibration: CalibrationOptions { tokens: 16_384, sequence_length: 256, ..CalibrationOptions::default() },
             probe: true,
+            search_minutes: 5.0,
             flops_per_sec: None,
             held_out_text: TextChoice::Bundled,
             compare: CompareOptions { chunks: 8, context: 256, ..CompareOptions::default() },

@@ -12,7 +12,7 @@ mod profile;
 mod rules;
 mod solver;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use budget::{Budget, parse_size};
 pub(crate) use integers::Integers;

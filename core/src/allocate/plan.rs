@@ -5,6 +5,7 @@ use super::solver::{DEFAULT_SOLVER, solve_relaxed, solver};
 use super::{Budget, Problem, Solution};
 use crate::codec::Format;
 use crate::error::{Error, Result};
+use crate::residual::{Candidate, Residual};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,10 @@ pub struct Plan {
     pub name: String,
     /// Canonical tensor name → candidate; a tensor that stays as it is in the source is not here.
     pub formats: IndexMap<String, Format>,
-    /// Exact bytes of the GGUF.
+    /// What is kept of the rounding error of some of them.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub residuals: IndexMap<String, Residual>,
+    /// Exact bytes of the GGUF; with residuals, which it cannot hold, of one that could.
     pub file_bytes: u64,
     /// Σ metric.
     pub cost: f64,
@@ -29,9 +33,18 @@ impl Plan {
     /// The plan of some picks, tensors in the order of the groups.
     pub fn new(name: impl Into<String>, problem: &Problem, picks: &[usize], gap: Option<f64>) -> Self {
         let chosen = problem.groups.iter().zip(picks).filter(|(g, _)| !g.stays());
-        let named = chosen.flat_map(|(g, &p)| g.tensors.iter().map(move |t| (t.clone(), g.choices[p].format)));
+        let named = || chosen.clone().flat_map(|(g, &p)| g.tensors.iter().map(move |t| (t.clone(), g.choices[p])));
+        let formats = named().map(|(tensor, choice)| (tensor, choice.format)).collect();
+        let residuals = named().filter_map(|(tensor, choice)| Some((tensor, choice.residual?))).collect();
         let file_bytes = problem.file_bytes(picks);
-        Self { name: name.into(), formats: named.collect(), file_bytes, cost: problem.cost(picks), bits_per_weight: bits_per_weight(problem, file_bytes), gap }
+        Self { name: name.into(), formats, residuals, file_bytes, cost: problem.cost(picks), bits_per_weight: bits_per_weight(problem, file_bytes), gap }
+    }
+}
+
+impl Plan {
+    /// What a tensor becomes.
+    pub fn candidate(&self, tensor: &str) -> Option<Candidate> {
+        Some(Candidate { format: *self.formats.get(tensor)?, residual: self.residuals.get(tensor).copied() })
     }
 }
 

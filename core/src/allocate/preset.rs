@@ -66,9 +66,9 @@ pub const PRESETS: &[Preset] = &[
 pub fn baselines(table: &Table, problem: &Problem) -> Vec<Plan> {
     let mut plans: Vec<Plan> = PRESETS.iter().filter_map(|preset| preset_plan(preset, table, problem)).collect();
     let free = || problem.groups.iter().filter(|g| g.held.is_none());
-    let candidates: Vec<Format> = free().next().map(|g| g.choices.iter().map(|c| c.format).collect()).unwrap_or_default();
+    let candidates: Vec<Format> = free().next().map(|g| g.choices.iter().filter(|c| c.residual.is_none()).map(|c| c.format).collect()).unwrap_or_default();
     for format in candidates {
-        let place = |g: &Group| if g.held.is_some() { Some(0) } else { g.choices.iter().position(|c| c.format == format) };
+        let place = |g: &Group| if g.held.is_some() { Some(0) } else { g.choices.iter().position(|c| c.candidate() == format.into()) };
         let name = format!("uniform {format}");
         if !plans.iter().any(|p| p.name == name)
             && let Some(picks) = problem.groups.iter().map(place).collect::<Option<Vec<usize>>>()
@@ -93,7 +93,7 @@ pub fn preset_plan(preset: &Preset, table: &Table, problem: &Problem) -> Option<
             let stored = model.format(preset, row).for_columns(columns);
             let at = match group.choices.as_slice() {
                 [_pinned] => 0,
-                choices => choices.iter().position(|c| c.format.for_columns(columns) == stored)?,
+                choices => choices.iter().position(|c| c.candidate().for_columns(columns) == stored.into())?,
             };
             pick = pick.max(Some(at));
         }

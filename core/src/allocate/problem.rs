@@ -10,6 +10,7 @@ use super::{Limits, Rules};
 use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::export::gguf::padded;
+use crate::residual::{Candidate, Residual};
 use crate::sensitivity::{Cell, Metric, Row, Table};
 use indexmap::IndexMap;
 
@@ -18,10 +19,19 @@ use indexmap::IndexMap;
 pub struct Choice {
     /// The format of all its tensors (the candidate, before the fallback for short rows).
     pub format: Format,
+    /// What is kept of their rounding errors.
+    pub residual: Option<Residual>,
     /// Bytes of all its tensors in the file, each padded to the file's alignment.
     pub bytes: u64,
     /// Sum of the metric over its tensors.
     pub cost: f64,
+}
+
+impl Choice {
+    /// Format and residual.
+    pub fn candidate(&self) -> Candidate {
+        Candidate { format: self.format, residual: self.residual }
+    }
 }
 
 /// Tensors that get one format together.
@@ -160,39 +170,40 @@ impl Builder<'_> {
         if excluded || rows.iter().any(|r| !Profile::quantizes(self.family, r)) {
             group.held = Some(if excluded { Held::Excluded } else { Held::Runtime });
             let bytes = rows.iter().map(|r| padded(r.source_bytes)).sum();
-            group.choices = vec![Choice { format: Format::F16, bytes, cost: 0.0 }];
+            group.choices = vec![Choice { format: Format::F16, residual: None, bytes, cost: 0.0 }];
             return Ok(group);
         }
-        let pins = rows.iter().filter_map(|r| Some((*self.rules.pins.get(&r.tensor)?, r)));
-        let pin = pins.max_by(|a, b| stored(a.1, a.0).bits().total_cmp(&stored(b.1, b.0).bits())).map(|(format, _)| format);
-        let formats: Vec<Format> = match (pin, rows[0].cells.is_empty()) {
-            (Some(format), _) => vec![format],
-            (None, true) => vec![Format::F16],
-            (None, false) => rows[0].cells.iter().map(|c| c.format).collect(),
+        let pinned = |r: &Row| Some(Candidate { format: *self.rules.pins.get(&r.tensor)?, residual: self.rules.residuals.get(&r.tensor).copied() });
+        let pins = rows.iter().filter_map(|r| Some((pinned(r)?, r)));
+        let pin = pins.max_by(|a, b| bits(a.1, a.0).total_cmp(&bits(b.1, b.0))).map(|(candidate, _)| candidate);
+        let candidates: Vec<Candidate> = match (pin, rows[0].cells.is_empty()) {
+            (Some(pin), _) => vec![pin],
+            (None, true) => vec![Format::F16.into()],
+            (None, false) => rows[0].cells.iter().map(Cell::candidate).collect(),
         };
-        let loads = |format: Format| rows.iter().all(|r| self.family.allows(stored(r, format)));
-        if let Some(format) = pin {
-            if !loads(format) {
-                let why = format!("it is pinned at {format}, and {} reads {}", self.label, self.family.formats);
+        let loads = |candidate: Candidate| rows.iter().all(|r| self.family.allows(stored(r, candidate)));
+        if let Some(pin) = pin {
+            if !loads(pin) {
+                let why = format!("it is pinned at {pin}, and {} reads {}", self.label, self.family.formats);
                 return Err((format!("{} under the rules of {}", rows[0].tensor, self.label), why));
             }
             group.held = Some(Held::Pinned);
         } else {
             group.limits = rows.iter().filter_map(|r| self.rules.limits.get(&r.tensor).copied()).fold(Limits::default(), Limits::and);
         }
-        let mut choices: Vec<(Format, Choice)> = Vec::with_capacity(formats.len());
-        for format in formats.into_iter().filter(|f| loads(*f)) {
+        let mut choices: Vec<(Candidate, Choice)> = Vec::with_capacity(candidates.len());
+        for candidate in candidates.into_iter().filter(|c| loads(*c)) {
             // Candidates that end up stored alike are one choice.
-            let as_stored = stored(rows[0], format);
+            let as_stored = stored(rows[0], candidate);
             if choices.iter().any(|(other, _)| *other == as_stored) {
                 continue;
             }
-            let prices = rows.iter().map(|row| price(row, format, &self.costs));
+            let prices = rows.iter().map(|row| price(row, candidate, &self.costs));
             let (bytes, cost) = prices.fold((0, 0.0), |(bytes, cost), (b, c)| (bytes + b, cost + c));
-            choices.push((as_stored, Choice { format, bytes, cost }));
+            choices.push((as_stored, Choice { format: candidate.format, residual: candidate.residual, bytes, cost }));
         }
-        let within = |format: Format| rows.iter().all(|r| group.limits.allow(stored(r, format).bits()));
-        group.choices = choices.iter().map(|(_, choice)| *choice).filter(|c| within(c.format)).collect();
+        let within = |candidate: Candidate| rows.iter().all(|r| group.limits.allow(bits(r, candidate)));
+        group.choices = choices.iter().map(|(_, choice)| *choice).filter(|c| within(c.candidate())).collect();
         group.choices.sort_by(|a, b| a.bytes.cmp(&b.bytes).then(a.cost.total_cmp(&b.cost)));
         if group.choices.is_empty() {
             return Err(nothing_within(rows[0], &group, &choices, self.label));
@@ -202,38 +213,49 @@ impl Builder<'_> {
 }
 
 /// The error for a group whose limits leave no candidate.
-fn nothing_within(row: &Row, group: &Group, choices: &[(Format, Choice)], label: &str) -> (String, String) {
+fn nothing_within(row: &Row, group: &Group, choices: &[(Candidate, Choice)], label: &str) -> (String, String) {
     let limits = group.limits;
     let away = |bits: f64| limits.min.map_or(0.0, |min| (min - bits).max(0.0)) + limits.max.map_or(0.0, |max| (bits - max).max(0.0));
-    let nearest = choices.iter().map(|(stored, _)| *stored).min_by(|a, b| away(a.bits()).total_cmp(&away(b.bits())));
+    let nearest = choices.iter().map(|(stored, _)| *stored).min_by(|a, b| away(bits(row, *a)).total_cmp(&away(bits(row, *b))));
     let why = match nearest {
-        Some(nearest) => format!("of its candidates {nearest} is nearest, with {} bits", nearest.bits()),
+        Some(nearest) => format!("of its candidates {nearest} is nearest, with {} bits", bits(row, nearest)),
         None => format!("none of its candidates is one that {label} reads together with those it is tied to"),
     };
     (format!("{} at {limits}", row.tensor), why)
 }
 
-/// What a format becomes in the rows of a tensor.
-fn stored(row: &Row, format: Format) -> Format {
-    format.for_columns(row.shape.last().copied().unwrap_or(1))
+/// What a candidate becomes in the rows of a tensor.
+fn stored(row: &Row, candidate: Candidate) -> Candidate {
+    candidate.for_columns(row.shape.last().copied().unwrap_or(1))
+}
+
+/// Rows and columns of all matrices of a tensor.
+fn size(row: &Row) -> (usize, usize) {
+    (row.shape.iter().rev().skip(1).product(), row.shape.last().copied().unwrap_or(1))
+}
+
+/// Stored bits a weight of a tensor as a candidate.
+fn bits(row: &Row, candidate: Candidate) -> f64 {
+    let (rows, columns) = size(row);
+    stored(row, candidate).bits(rows, columns)
 }
 
 fn weights_of(row: &Row) -> u64 {
     row.shape.iter().product::<usize>() as u64
 }
 
-/// Padded bytes and cost of a tensor as a format. When no cell holds it, the bytes follow from the shape and the cost from the cell
+/// Padded bytes and cost of a tensor as a candidate. When no cell holds it, the bytes follow from the shape and the cost from the cell
 /// nearest in bits, 6.02 dB (a factor of 4 in power) for each bit of difference: the law of a uniform quantizer.
-fn price(row: &Row, format: Format, costs: &Costs) -> (u64, f64) {
-    let columns = row.shape.last().copied().unwrap_or(1);
-    let stored = format.for_columns(columns);
-    if let Some(cell) = row.cells.iter().find(|c| c.stored_as == stored) {
+fn price(row: &Row, candidate: Candidate, costs: &Costs) -> (u64, f64) {
+    let stored = stored(row, candidate);
+    if let Some(cell) = row.cells.iter().find(|c| c.stored() == stored) {
         return (padded(cell.bytes), costs.of(cell));
     }
-    let rows: usize = row.shape.iter().rev().skip(1).product();
-    let nearest = row.cells.iter().min_by(|a, b| (a.stored_as.bits() - stored.bits()).abs().total_cmp(&(b.stored_as.bits() - stored.bits()).abs()));
-    let cost = nearest.map_or(0.0, |cell| costs.of(cell) * 4f64.powf(cell.stored_as.bits() - stored.bits()));
-    (padded(stored.tensor_bytes(rows, columns)), cost)
+    let (rows, columns) = size(row);
+    let above = |cell: &Cell| cell.stored().bits(rows, columns) - stored.bits(rows, columns);
+    let nearest = row.cells.iter().min_by(|a, b| above(a).abs().total_cmp(&above(b).abs()));
+    let cost = nearest.map_or(0.0, |cell| costs.of(cell) * 4f64.powf(above(cell)));
+    (padded(stored.bytes(rows, columns)), cost)
 }
 
 #[cfg(test)]
@@ -310,7 +332,52 @@ mod tests {
     }
 
     fn formats(group: &Group) -> Vec<String> {
-        group.choices.iter().map(|c| c.format.to_string()).collect()
+        group.choices.iter().map(|c| c.candidate().to_string()).collect()
+    }
+
+    /// A linear in Q4_0, Q5_0 and Q8_0, and in Q4_0 with a low rank of this error.
+    fn with_residual(error: f64) -> Table {
+        let mut linear = row("blk.0.ffn_down.weight", &[256, 256], &[(T::Q4_0, 0.1), (T::Q5_0, 0.03), (T::Q8_0, 0.001)]);
+        let kept: Candidate = "Q4_0+r4".parse().unwrap();
+        linear.cells.insert(1, Cell { residual: kept.residual, bytes: kept.bytes(256, 256), ..cell(T::Q4_0, 256, 256, error) });
+        table(vec![linear])
+    }
+
+    #[test]
+    fn a_residual_is_chosen_exactly_where_it_wins_and_only_where_it_can_be_used() {
+        let between = "Q4_0+r4".parse::<Candidate>().unwrap().bytes(256, 256);
+        let q5 = "Q5_0".parse::<Candidate>().unwrap().bytes(256, 256);
+        assert!(between < q5, "{between} and {q5}");
+        let chosen = |table: &Table, target: Target, bytes: u64| {
+            let problem = Problem::new(table, Metric::Weight, &pinned(target, &[])).unwrap();
+            let plan = crate::allocate::allocate(&problem, crate::allocate::Budget::FileBytes(problem.fixed_bytes + bytes)).unwrap();
+            assert_eq!(plan.residuals.is_empty(), plan.candidate("blk.0.ffn_down.weight").unwrap().residual.is_none());
+            plan.candidate("blk.0.ffn_down.weight").unwrap().to_string()
+        };
+        for (error, at_q5) in [(0.02, "Q4_0+r4"), (0.05, "Q5_0")] {
+            let table = with_residual(error);
+            assert_eq!(chosen(&table, Target::Halftone, between), "Q4_0+r4", "better than Q4_0, and Q5_0 does not fit");
+            assert_eq!(chosen(&table, Target::Halftone, between - 1), "Q4_0", "not a byte too many");
+            assert_eq!(chosen(&table, Target::Halftone, q5), at_q5, "by its error");
+            assert_eq!(chosen(&table, Target::LlamaCpp, q5), "Q5_0", "no operator");
+        }
+        assert_eq!(chosen(&with_residual(0.2), Target::Halftone, between), "Q4_0", "one that makes it worse is not chosen");
+    }
+
+    #[test]
+    fn a_pinned_residual_is_priced_and_refused_where_it_cannot_be_used() {
+        let table = with_residual(0.02);
+        let mut rules = pinned(Target::Halftone, &[("blk.0.ffn_down.weight", T::Q4_0)]);
+        rules.residuals = [("blk.0.ffn_down.weight".to_owned(), "r4".parse().unwrap())].into();
+        let problem = Problem::new(&table, Metric::Weight, &rules).unwrap();
+        assert_eq!(formats(&problem.groups[0]), ["Q4_0+r4"]);
+        assert!((problem.groups[0].choices[0].cost - 0.02).abs() < 1e-12);
+        rules.residuals = [("blk.0.ffn_down.weight".to_owned(), "r8".parse().unwrap())].into();
+        let choice = Problem::new(&table, Metric::Weight, &rules).unwrap().groups[0].choices[0];
+        assert_eq!(choice.bytes, "Q4_0+r8".parse::<Candidate>().unwrap().bytes(256, 256), "its own bytes, measured or not");
+        rules.target = Target::LlamaCpp;
+        let why = Problem::new(&table, Metric::Weight, &rules).unwrap_err().to_string();
+        assert!(why.contains("pinned at Q4_0+r8") && why.contains("llama.cpp"), "{why}");
     }
 
     #[test]

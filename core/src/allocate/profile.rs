@@ -6,6 +6,7 @@
 
 use super::{CacheType, Integers};
 use crate::codec::{Format, GgmlType};
+use crate::residual::Candidate;
 use crate::sensitivity::Row;
 use crate::source::{Role, expert_stack};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub enum Target {
     Transformers,
     /// MLX: any module its own width and group.
     Mlx,
+    /// This program: what a job folder holds and a comparison runs.
+    Halftone,
 }
 
 /// A kind of file that a runtime reads, and what may stand in it.
@@ -35,14 +38,17 @@ pub struct Family {
     /// Which formats a weight may have, in words.
     pub formats: &'static str,
     allows: fn(Format) -> bool,
+    /// It holds what is kept of rounding errors.
+    pub residuals: bool,
     /// The embedding and the head stay as they are.
     pub linears_only: bool,
 }
 
 impl Family {
     /// Whether a weight may be stored so. What is not quantized may stand in any file.
-    pub fn allows(&self, stored_as: Format) -> bool {
-        matches!(stored_as, Format::F32 | Format::F16 | Format::Bf16) || (self.allows)(stored_as)
+    pub fn allows(&self, stored: Candidate) -> bool {
+        let format = matches!(stored.format, Format::F32 | Format::F16 | Format::Bf16) || (self.allows)(stored.format);
+        format && (self.residuals || stored.residual.is_none())
     }
 }
 
@@ -82,13 +88,18 @@ pub struct Profile {
     pub cache_cells: usize,
 }
 
-const GGUF: Family = Family { name: "GGUF", formats: "every ggml type", allows: |f| matches!(f, Format::Ggml(_)), linears_only: false };
+const GGUF: Family = Family { name: "GGUF", formats: "every ggml type", allows: |f| matches!(f, Format::Ggml(_)), residuals: false, linears_only: false };
+
+/// Jobs hold every format; weights are multiplied as they decode.
+const JOB: Family =
+    Family { name: "jobs and dequantized safetensors", formats: "every format, residuals too", allows: |_| true, residuals: true, linears_only: false };
 
 /// The kernels for packed integers take 4 and 8 bits around zero.
 const PACKED: Family = Family {
     name: "compressed-tensors or GPTQ",
     formats: "symmetric integers of 4 or 8 bits in groups of 32, 64 or 128",
     allows: |f| matches!(Integers::of(f), Some(Integers { bits: 4 | 8, group: Some(32 | 64 | 128), symmetric: true })),
+    residuals: false,
     linears_only: true,
 };
 
@@ -97,6 +108,7 @@ const COMPRESSED: Family = Family {
     name: "compressed-tensors",
     formats: "integers of 4 or 8 bits in groups of 32, 64 or 128",
     allows: |f| matches!(Integers::of(f), Some(Integers { bits: 4 | 8, group: Some(32 | 64 | 128), .. })),
+    residuals: false,
     linears_only: true,
 };
 
@@ -104,6 +116,7 @@ const MLX: Family = Family {
     name: "MLX safetensors",
     formats: "integers of 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128, and MXFP4",
     allows: |f| f == Format::Ggml(GgmlType::MXFP4) || matches!(Integers::of(f), Some(Integers { bits: 2..=6 | 8, group: Some(32 | 64 | 128), .. })),
+    residuals: false,
     linears_only: false,
 };
 
@@ -185,6 +198,19 @@ pub const PROFILES: &[Profile] = &[
         keeps_windows: |_| true,
         cache_cells: 256,
     },
+    Profile {
+        target: Target::Halftone,
+        name: "halftone",
+        label: "Halftone",
+        about: "Jobs of this program, compared and exported as dequantized safetensors: every format, residuals too",
+        fuses: false,
+        equal_experts: false,
+        families: &[JOB],
+        caches: &[CacheType::F32],
+        step: Step { tokens: 512, logit_rows: 64 },
+        keeps_windows: |_| false,
+        cache_cells: 1,
+    },
 ];
 
 impl Target {
@@ -225,7 +251,7 @@ impl Profile {
     pub(super) fn family(&self, rows: &[Row]) -> Result<&'static Family, String> {
         let missing = |family: &Family| {
             rows.iter()
-                .find(|r| Self::quantizes(family, r) && !r.cells.is_empty() && !r.cells.iter().any(|c| family.allows(c.stored_as)))
+                .find(|r| Self::quantizes(family, r) && !r.cells.is_empty() && !r.cells.iter().any(|c| family.allows(c.stored())))
                 .map(|r| r.tensor.clone())
         };
         let mut first = None;
@@ -247,7 +273,7 @@ mod tests {
 
     #[test]
     fn every_target_has_its_profile_and_is_found_by_its_names() {
-        for target in [Target::LlamaCpp, Target::Vllm, Target::Sglang, Target::Transformers, Target::Mlx] {
+        for target in [Target::LlamaCpp, Target::Vllm, Target::Sglang, Target::Transformers, Target::Mlx, Target::Halftone] {
             assert_eq!(target.profile().target, target);
             assert_eq!(Target::by_name(target.profile().name), Some(target));
             assert!(!target.profile().caches.is_empty() && !target.profile().families.is_empty());
@@ -274,6 +300,15 @@ mod tests {
         let (up, down) = (named("blk.1.ffn_up_exps.weight", Some("blk.1.gate_up_exps")), named("blk.1.ffn_down_exps.weight", None));
         assert_eq!(tie(Target::Sglang, &up), tie(Target::Sglang, &down), "stacks of one block");
         assert_ne!(tie(Target::LlamaCpp, &up), tie(Target::LlamaCpp, &down));
+    }
+
+    #[test]
+    fn residuals_are_for_this_program_alone() {
+        for profile in PROFILES {
+            let allowed = |text: &str| profile.families.iter().any(|f| f.allows(text.parse().unwrap()));
+            assert_eq!(allowed("Q4_K+r16"), profile.target == Target::Halftone, "{}", profile.name);
+            assert_eq!(allowed("INT4-g128+o0.5%"), profile.target == Target::Halftone, "{}", profile.name);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::Target;
 use crate::codec::Format;
+use crate::residual::Residual;
 use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,8 @@ pub struct Rules {
     pub target: Target,
     /// Tensors that are decided already. Inside a tie the largest pin holds for all.
     pub pins: IndexMap<String, Format>,
+    /// What is kept of the rounding error of pinned tensors.
+    pub residuals: IndexMap<String, Residual>,
     /// Tensors that stay as they are in the source; inside a tie, all of it. Stronger than a pin.
     pub excluded: IndexSet<String>,
     /// Limits of the solver's choice; a pin is not bound by them.

@@ -1,16 +1,16 @@
-//! Small tables for the tests of this room.
+//! Small tables for the tests of this room, and of the one they come from.
 
 use super::{Choice, Group, Problem, Rules, Target};
 use crate::codec::{Format, GgmlType};
-use crate::sensitivity::{Cell, Evidence, Measures, Row, Table};
+use crate::sensitivity::{Cell, Evidence, Row, Table};
 use crate::source::Role;
 use proptest::prelude::Strategy;
 use rand::{Rng as _, SeedableRng as _};
 
-pub(super) fn cell(t: GgmlType, rows: usize, columns: usize, weight_error: f64) -> Cell {
+pub(crate) fn cell(t: GgmlType, rows: usize, columns: usize, weight_error: f64) -> Cell {
     let stored_as = Format::Ggml(t).for_columns(columns);
     let bytes = stored_as.tensor_bytes(rows, columns);
-    Cell { format: Format::Ggml(t), stored_as, bytes, weight_error, imatrix_error: None, activation_error: None, predicted_kl: None, more: Measures::default() }
+    Cell::new(Format::Ggml(t).into(), stored_as.into(), bytes, weight_error)
 }
 
 pub(super) fn row(tensor: &str, shape: &[usize], formats: &[(GgmlType, f64)]) -> Row {
@@ -21,7 +21,7 @@ pub(super) fn row(tensor: &str, shape: &[usize], formats: &[(GgmlType, f64)]) ->
     Row { tensor: tensor.into(), role: Role::Other, block, fused: None, shape: shape.to_vec(), source_bytes: 0, cells }
 }
 
-pub(super) fn table(rows: Vec<Row>) -> Table {
+pub(crate) fn table(rows: Vec<Row>) -> Table {
     Table {
         model: String::new(),
         model_path: "model".into(),
@@ -41,7 +41,8 @@ pub(super) fn pinned(target: Target, pins: &[(&str, GgmlType)]) -> Rules {
 
 /// Problems small enough for [`brute_force`], with ties, dominated choices and costs of nothing.
 pub(super) fn small_problem() -> impl Strategy<Value = Problem> {
-    let choice = (1u64..12, 0u32..40).prop_map(|(units, cost)| Choice { format: Format::F16, bytes: units * 32, cost: f64::from(cost) * 0.037 });
+    let choice =
+        (1u64..12, 0u32..40).prop_map(|(units, cost)| Choice { format: Format::F16, residual: None, bytes: units * 32, cost: f64::from(cost) * 0.037 });
     let group = proptest::collection::vec(choice, 1..5).prop_map(|mut choices| {
         choices.sort_by_key(|c| c.bytes);
         Group { choices, ..Group::new(vec!["t".into()], 1000) }
@@ -77,7 +78,7 @@ pub(super) fn random_problem(groups: usize, formats: usize, seed: u64) -> Proble
             let choices = (0..formats).map(|f| {
                 let bits = 3.0 + f as f64 * 6.0 / formats as f64;
                 let bytes = ((values as f64 * bits / 8.0) as u64).next_multiple_of(32);
-                Choice { format: Format::F16, bytes, cost: sensitivity * 4f64.powf(-bits) * rng.random_range(0.7..1.4) }
+                Choice { format: Format::F16, residual: None, bytes, cost: sensitivity * 4f64.powf(-bits) * rng.random_range(0.7..1.4) }
             });
             Group { choices: choices.collect(), ..Group::new(vec![format!("t{g}")], values) }
         })

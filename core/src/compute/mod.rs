@@ -1,6 +1,7 @@
 //! Devices. Kernels are data: a [`KernelCall`] names a kernel, its parameters and its buffers; a [`Backend`] runs it. The CPU
 //! backend calls the twins of `halftone-shaders`; the GPU backend owns a wgpu device of its own, never the window's.
 
+pub mod bench;
 mod cpu;
 mod encode;
 pub mod gpu;
@@ -8,7 +9,9 @@ mod operands;
 mod threads;
 
 use crate::codec::Format;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use halftone_shaders::Kernel;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -96,10 +99,31 @@ pub enum KernelCall<'a> {
     },
 }
 
+impl KernelCall<'_> {
+    /// The kernel that a GPU runs for it.
+    ///
+    /// # Errors
+    /// `Unsupported` for a format without one.
+    pub fn kernel(&self) -> Result<Kernel> {
+        match self {
+            Self::Encode { format, .. } => {
+                encoder(*format).map(|encoder| encoder.kernel).ok_or_else(|| Error::unsupported("encoding on the GPU", format!("{format} has no kernel")))
+            }
+            Self::Statistics { .. } => Ok(Kernel::Statistics),
+            Self::LayerError { .. } => Ok(Kernel::LayerError),
+        }
+    }
+}
+
 /// A device that runs kernels.
 pub trait Backend: Send + Sync {
     /// What it is.
     fn capabilities(&self) -> &Capabilities;
+
+    /// The device behind it, for work that stays there over many kernels; `None` on the CPU.
+    fn gpu(&self) -> Option<&gpu::Gpu> {
+        None
+    }
 
     /// Runs one kernel to its end.
     ///
@@ -108,7 +132,15 @@ pub trait Backend: Send + Sync {
     fn run(&self, call: KernelCall<'_>, cancel: &crate::job::CancelToken) -> Result<()>;
 }
 
-/// The backend for a choice. `Auto` never takes a software adapter.
+/// GPUs that are open, by the choice that meant them: pipelines and paces are worth keeping for the next job.
+static OPEN: Mutex<Vec<(DeviceChoice, Arc<gpu::Gpu>)>> = Mutex::new(Vec::new());
+
+/// Lets go of the GPU that a choice means: it has failed, and whoever asks next opens it anew.
+pub fn forget(choice: &DeviceChoice) {
+    OPEN.lock().retain(|(known, _)| known != choice);
+}
+
+/// The backend for a choice. `Auto` never takes a software adapter. A GPU stays open for the next one who asks.
 ///
 /// # Errors
 /// `Device` when an adapter was asked for by kind or name and there is none.
@@ -116,8 +148,16 @@ pub fn backend(choice: &DeviceChoice) -> Result<Arc<dyn Backend>> {
     if *choice == DeviceChoice::Cpu {
         return Ok(Arc::new(Cpu::default()));
     }
+    let open = &mut *OPEN.lock();
+    if let Some((_, gpu)) = open.iter().find(|(known, _)| known == choice) {
+        return Ok(Arc::clone(gpu) as Arc<dyn Backend>);
+    }
     match gpu::Gpu::open(choice) {
-        Ok(gpu) => Ok(Arc::new(gpu)),
+        Ok(gpu) => {
+            let gpu = Arc::new(gpu);
+            open.push((choice.clone(), Arc::clone(&gpu)));
+            Ok(gpu)
+        }
         Err(error) if *choice == DeviceChoice::Auto => {
             tracing::info!(%error, "computing on the CPU");
             Ok(Arc::new(Cpu::default()))

@@ -53,7 +53,7 @@ impl From<Target> for Runtime {
     fn from(target: Target) -> Self {
         match target {
             Target::LlamaCpp => Self::LlamaCpp,
-            Target::Vllm | Target::Sglang | Target::Transformers | Target::Mlx => Self::Exact,
+            Target::Vllm | Target::Sglang | Target::Transformers | Target::Mlx | Target::Halftone => Self::Exact,
         }
     }
 }

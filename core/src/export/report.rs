@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::eval::Comparison;
 use crate::job::{Artifact, RecordHeader, write_atomically};
 use crate::numeric::metric::sqnr_from_relative_error;
+use crate::sensitivity::{Metric, Trust};
 use crate::source::{MetaValue, Source};
 use crate::transform::TRANSFORM_KEY;
 use std::fmt::Write as _;
@@ -18,15 +19,26 @@ table{border-collapse:collapse;width:100%}td,th{padding:.15rem .6rem;text-align:
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code{word-break:break-all}.bar{height:.6rem;background:#47c}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#1b1b1b}td,th{border-color:#444}}";
 
+/// What was predicted of a file and measured of it, as far as it was.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Proof<'a> {
+    /// Original and file on held-out text.
+    pub comparison: Option<&'a Comparison>,
+    /// The metrics held against measured cells.
+    pub trust: Option<&'a Trust>,
+    /// KL that the allocation predicted, and by which metric.
+    pub predicted: Option<(Metric, f64)>,
+}
+
 /// Writes the report of an export.
 ///
 /// # Errors
 /// `Io`.
-pub fn write_report(path: &Path, source: &Source, artifact: &Artifact, exported: &Exported, comparison: Option<&Comparison>) -> Result<()> {
-    write_atomically(path, html(source, artifact, exported, comparison).as_bytes())
+pub fn write_report(path: &Path, source: &Source, artifact: &Artifact, exported: &Exported, proof: Proof<'_>) -> Result<()> {
+    write_atomically(path, html(source, artifact, exported, proof).as_bytes())
 }
 
-fn html(source: &Source, artifact: &Artifact, exported: &Exported, comparison: Option<&Comparison>) -> String {
+fn html(source: &Source, artifact: &Artifact, exported: &Exported, proof: Proof<'_>) -> String {
     let name = source.config.name.as_deref().unwrap_or("Model");
     let recipe = &artifact.recipe;
     let weights: usize = artifact.tensors().filter_map(|t| Some(source.tensors[source.find(&t.tensor)?].elements())).sum();
@@ -49,10 +61,12 @@ fn html(source: &Source, artifact: &Artifact, exported: &Exported, comparison: O
         rows
     });
     let title = format!("{} in {} bytes", escape(name), exported.bytes);
-    let comparison = comparison.map(compared).unwrap_or_default();
+    let comparison = proof.comparison.map(compared).unwrap_or_default();
+    let predicted = proof.comparison.zip(proof.predicted).map(|(comparison, predicted)| prediction(comparison, predicted)).unwrap_or_default();
+    let trust = proof.trust.map(judged).unwrap_or_default();
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
-         <style>{STYLE}</style><h1>{title}</h1><table>{facts}</table>{comparison}{}{}</html>\n",
+         <style>{STYLE}</style><h1>{title}</h1><table>{facts}</table>{comparison}{predicted}{trust}{}{}</html>\n",
         notices(artifact),
         tensors(source, artifact),
     )
@@ -71,6 +85,37 @@ fn compared(c: &Comparison) -> String {
     format!(
         "<h2>Before and after</h2><p>{chunks} × {context} tokens, {positions} positions scored; ± is one standard error.</p><table>{}</table>",
         rows.concat()
+    )
+}
+
+fn prediction(c: &Comparison, (metric, predicted): (Metric, f64)) -> String {
+    let ratio = if c.kl_mean > 0.0 { predicted / c.kl_mean } else { 1.0 };
+    format!(
+        "<p>Before anything was written, the allocation predicted {predicted:.5} nats ({}): {ratio:.2} of the {:.5} ± {:.5} measured here.</p>",
+        escape(metric.label()),
+        c.kl_mean,
+        c.kl_error
+    )
+}
+
+/// Which metric ranks candidates as the model's output does.
+fn judged(trust: &Trust) -> String {
+    let mut rows = String::new();
+    for c in &trust.correlations {
+        let used = if c.metric == trust.best { " (used)" } else { "" };
+        let _ = write!(rows, "<tr><td>{}{used}<td class=n>{:.3}<td class=n>{:.3}<td class=n>{}</tr>", escape(c.metric.label()), c.spearman, c.kendall, c.cells);
+    }
+    let joint = &trust.all_together;
+    format!(
+        "<h2>How far metrics can be trusted on this model</h2><p>{} cells measured at the logits, {} tokens each. All {} tensors together cost {:.4} ± {:.4} \
+         nats, the sum of each alone {:.4}; predictions are scaled by that.</p><table><tr><th>metric<th class=n>Spearman<th class=n>Kendall<th \
+         class=n>cells</tr>{rows}</table>",
+        trust.cells.len(),
+        trust.tokens,
+        joint.tensors,
+        joint.together,
+        joint.error,
+        joint.separately,
     )
 }
 

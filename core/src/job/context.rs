@@ -1,5 +1,6 @@
 //! What every long function is given: whether to stop, where to report, how many threads.
 
+use super::device::JobDevice;
 use super::{JobEvent, Progress, Stage, TensorDone};
 use crate::calibrate::DEFAULT_MEMORY;
 use crate::compute::DeviceChoice;
@@ -65,6 +66,8 @@ pub struct JobContext {
     pub device: DeviceChoice,
     /// Memory, and the folder for what is more.
     pub scratch: Scratch,
+    /// The device, once it was needed.
+    pub(super) opened: Arc<JobDevice>,
     /// Who listens to the events.
     pub sink: Arc<dyn Fn(JobEvent) + Send + Sync>,
 }
@@ -78,7 +81,14 @@ impl std::fmt::Debug for JobContext {
 impl JobContext {
     /// A context that sends its events to `sink`.
     pub fn new(device: DeviceChoice, sink: impl Fn(JobEvent) + Send + Sync + 'static) -> Self {
-        Self { cancel: CancelToken::default(), reporter: Reporter::default(), device, scratch: Scratch::default(), sink: Arc::new(sink) }
+        Self {
+            cancel: CancelToken::default(),
+            reporter: Reporter::default(),
+            device,
+            scratch: Scratch::default(),
+            opened: Arc::default(),
+            sink: Arc::new(sink),
+        }
     }
 
     /// A context nobody listens to, on the CPU.
@@ -100,6 +110,7 @@ impl JobContext {
     /// Reports how far a stage is.
     pub fn progress(&self, stage: Stage, done: u64, total: u64) {
         (self.sink)(JobEvent::Progress(Progress { stage, done, total }));
+        self.report_device();
     }
 
     /// Reports a finished tensor (for the live error plot).

@@ -1,37 +1,34 @@
 //! One tensor: read, rounded and encoded as its format, decoded again to know the error.
 
-use super::{CancelToken, JobContext, RecordHeader, StoredResidual};
+use super::{JobContext, RecordHeader, StoredResidual};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::compute::{self, Backend, DeviceChoice, KernelCall};
-use crate::error::{Error, Result};
+use crate::compute::{self, KernelCall};
+use crate::error::Result;
 use crate::numeric::metric;
 use crate::report::{Notice, NoticeKind};
-use crate::residual::{Metric, Residual};
+use crate::residual::Residual;
 use crate::round::{Evidence, Inputs, Rounder, without_matrix};
-use crate::source::Source;
-use std::cell::OnceCell;
-use std::rc::Rc;
-use std::sync::Arc;
+use crate::source::{Source, TensorEntry};
 
 /// What all tensors of a job are encoded with.
 pub(crate) struct Encoder<'a> {
     source: &'a Source,
-    inputs: Inputs<'a>,
+    /// What is known of the tensors' inputs.
+    pub(crate) inputs: Inputs<'a>,
     rounder: &'static dyn Rounder,
-    backend: Rc<OnceCell<Arc<dyn Backend>>>,
     cx: &'a JobContext,
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder; the device is opened by the first tensor that has a kernel.
+    /// An encoder; the context's device is opened by the first tensor that has a kernel.
     pub(crate) fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Self {
-        Self { source, inputs: Inputs::new(calibration), rounder, backend: Rc::default(), cx }
+        Self { source, inputs: Inputs::new(calibration), rounder, cx }
     }
 
     /// The same encoder with another calibration.
     pub(super) fn with<'b>(&'b self, calibration: &'b Calibration) -> Encoder<'b> {
-        Encoder { inputs: Inputs::new(Some(calibration)), backend: Rc::clone(&self.backend), ..*self }
+        Encoder { inputs: Inputs::new(Some(calibration)), ..*self }
     }
 
     /// Encodes the tensor at `index` of the catalog.
@@ -55,30 +52,17 @@ impl<'a> Encoder<'a> {
         let hessian = if self.rounder.uses_hessian() { self.inputs.hessian(&entry.name, columns)? } else { None };
         let cross = if self.rounder.uses_original_inputs() { self.inputs.cross(&entry.name, columns) } else { None };
         let (importance, hessian) = (importance.as_deref(), hessian.as_deref());
-        let evidence = Evidence { importance, hessian, cross: cross.as_deref(), cancel: Some(&self.cx.cancel) };
-        let experts = match entry.shape[..] {
-            [count, _, _] => self.inputs.expert_importance(&entry.name, count, columns),
-            _ => None,
-        };
-        let mut bytes = match experts {
-            // Each expert by what it saw; rows are encoded on their own, so that the stack is its experts one after the other.
-            Some(experts) => {
-                let (mut bytes, rows) = (Vec::new(), weights.len() / experts.len().max(1));
-                for (weights, importance) in weights.chunks(rows.max(1)).zip(&experts) {
-                    let evidence = Evidence { importance: Some(importance), ..evidence };
-                    bytes.extend(self.round(weights, columns, format, evidence, &mut notices)?);
-                }
-                notices.dedup();
-                bytes
-            }
-            None => self.round(&weights, columns, format, evidence, &mut notices)?,
-        };
+        let evidence = Evidence { importance, hessian, cross: cross.as_deref(), gpu: None, cancel: Some(&self.cx.cancel) };
+        let mut bytes = self.codes(entry, &weights, format, evidence, &mut notices)?;
         let mut decoded = vec![0.0; weights.len()];
         format.decode(&bytes, &mut decoded);
         let residual = match residual {
             None => None,
             Some(kind) => {
-                let stored = self.residual(&entry.name, kind, &weights, &decoded, columns, &mut notices)?;
+                if kind.shift && self.inputs.mean(&entry.name, columns).is_none() {
+                    notices.push(NoticeKind::Other { text: "the mean of its inputs is not known, so nothing is shifted".to_owned() });
+                }
+                let stored = kind.encode_for(&self.inputs, &entry.name, &weights, &decoded, columns)?;
                 kind.add(&stored, &mut decoded, columns);
                 bytes.extend_from_slice(&stored);
                 Some(StoredResidual { kind, bytes: stored.len() as u64 })
@@ -91,16 +75,22 @@ impl<'a> Encoder<'a> {
         Ok((RecordHeader { tensor: entry.name.clone(), stored_as: format, columns, residual, weight_error, hash, notices }, bytes))
     }
 
-    /// What is kept of the difference, in the metric of the plain inputs: H where it is known, for keys and values too.
-    fn residual(&self, name: &str, kind: Residual, weights: &[f32], decoded: &[f32], columns: usize, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
-        let hessian = self.inputs.hessian(name, columns)?;
-        let importance = self.inputs.importance(name, columns).unwrap_or_else(|| vec![1.0; columns]);
-        let metric = hessian.as_ref().map_or(Metric::Diagonal(&importance), |hessian| Metric::Full(hessian.values()));
-        let mean = self.inputs.mean(name, columns);
-        if kind.shift && mean.is_none() {
-            notices.push(NoticeKind::Other { text: "the mean of its inputs is not known, so nothing is shifted".to_owned() });
+    /// The codes of a tensor's weights.
+    pub(crate) fn codes(&self, entry: &TensorEntry, weights: &[f32], format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
+        let columns = entry.columns();
+        let experts = match entry.shape[..] {
+            [count, _, _] => self.inputs.expert_importance(&entry.name, count, columns),
+            _ => None,
+        };
+        let Some(experts) = experts else { return self.round(weights, columns, format, evidence, notices) };
+        // Each expert by what it saw; rows are encoded on their own, so that the stack is its experts one after the other.
+        let (mut bytes, rows) = (Vec::new(), weights.len() / experts.len().max(1));
+        for (weights, importance) in weights.chunks(rows.max(1)).zip(&experts) {
+            let evidence = Evidence { importance: Some(importance), ..evidence };
+            bytes.extend(self.round(weights, columns, format, evidence, notices)?);
         }
-        kind.encode(weights, decoded, &metric, mean.as_deref())
+        notices.dedup();
+        Ok(bytes)
     }
 
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
@@ -110,35 +100,12 @@ impl<'a> Encoder<'a> {
             }
             let mut bytes = vec![0; format.tensor_bytes(weights.len() / columns, columns) as usize];
             let importance = evidence.importance.unwrap_or_default();
-            self.on_device(notices, |backend, cancel| backend.run(KernelCall::Encode { format, weights, columns, importance, bytes: &mut bytes }, cancel))?;
+            self.cx.compute(|device| device.run(KernelCall::Encode { format, weights, columns, importance, bytes: &mut bytes }, &self.cx.cancel))?;
             return Ok(bytes);
         }
-        let rounded = self.rounder.round(weights, columns, format, evidence)?;
+        let rounded = self.cx.compute(|device| self.rounder.round(weights, columns, format, Evidence { gpu: device.gpu(), ..evidence }))?;
         notices.extend(rounded.remark.map(|text| NoticeKind::Other { text }));
         Ok(rounded.bytes)
-    }
-
-    /// What has a kernel is done by the device, and by the CPU where that fails. The bytes are the same.
-    fn on_device(&self, notices: &mut Vec<NoticeKind>, mut run: impl FnMut(&dyn Backend, &CancelToken) -> Result<()>) -> Result<()> {
-        match run(&*self.device()?, &self.cx.cancel) {
-            Err(Error::Device { device, detail }) => {
-                notices.push(NoticeKind::DeviceFallback { reason: format!("{device}: {detail}") });
-                run(&*compute::backend(&DeviceChoice::Cpu)?, &self.cx.cancel)
-            }
-            other => other,
-        }
-    }
-
-    /// The device asked for; one that is not there is a notice, and the CPU does the work.
-    fn device(&self) -> Result<Arc<dyn Backend>> {
-        if let Some(there) = self.backend.get() {
-            return Ok(Arc::clone(there));
-        }
-        let backend = compute::backend(&self.cx.device).or_else(|error| {
-            self.cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
-            compute::backend(&DeviceChoice::Cpu)
-        })?;
-        Ok(Arc::clone(self.backend.get_or_init(|| backend)))
     }
 }
 

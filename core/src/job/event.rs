@@ -1,13 +1,15 @@
 //! Everything the window, the command line and the tests can know about a job. Typed; never text to be parsed.
 
-use super::{Artifact, QuantizeOptions};
-use crate::calibrate::{Calibration, CalibrationOptions, CalibrationText, HoldOutText};
+use super::{Artifact, DeviceUse, QuantizeOptions};
+use crate::allocate::Problem;
+use crate::calibrate::{Calibration, CalibrationOptions, CalibrationText, HoldOutText, SearchText};
 use crate::codec::Format;
 use crate::error::UserMessage;
 use crate::eval::{CompareOptions, Comparison, Continuations};
 use crate::export::{ExportFormat, Exported};
 use crate::model::GenerateOptions;
 use crate::recipe::Recipe;
+use crate::refine::{RefineOptions, Refined};
 use crate::report::Notice;
 use crate::sensitivity::{MeasureOptions, Row, Table};
 use crate::source::Source;
@@ -134,6 +136,34 @@ pub enum JobKind {
         /// What to measure.
         options: MeasureOptions,
     },
+    /// Measure cells of a table at the logits and hold its metrics against them.
+    Judge {
+        /// The model.
+        source: Arc<Source>,
+        /// The calibration that the table was measured with.
+        calibration: Option<Arc<Calibration>>,
+        /// The table.
+        table: Arc<Table>,
+        /// What to measure on.
+        text: SearchText,
+        /// How many cells.
+        cells: usize,
+    },
+    /// Search on from a recipe by measured KL; resumes what is in the folder. Cancelled, it gives the best so far.
+    Refine {
+        /// The model.
+        source: Arc<Source>,
+        /// Its calibration.
+        calibration: Option<Arc<Calibration>>,
+        /// What the recipe is an allocation of.
+        problem: Problem,
+        /// Where the search begins.
+        recipe: Recipe,
+        /// What to measure on.
+        text: SearchText,
+        /// How long.
+        options: RefineOptions,
+    },
     /// Quantize by a recipe, into a job folder; resumes what is there.
     Quantize {
         /// The model.
@@ -195,6 +225,8 @@ impl JobKind {
             Self::Statistics { .. } => "Weight statistics",
             Self::Calibrate { .. } => "Calibrate",
             Self::Measure { .. } => "Measure",
+            Self::Judge { .. } => "Judge metrics",
+            Self::Refine { .. } => "Search",
             Self::Quantize { .. } | Self::Resume { .. } => "Quantize",
             Self::Compare { .. } => "Compare",
             Self::Generate { .. } => "Generate",
@@ -214,6 +246,10 @@ pub enum Product {
     Calibration(Arc<Calibration>),
     /// From `Measure`.
     Table(Arc<Table>),
+    /// From `Judge`: the table with its evidence.
+    Judged(Arc<Table>),
+    /// From `Refine`, with the recipe that it began with.
+    Refined(Arc<Refined>, Box<Recipe>),
     /// From `Quantize` and `Resume`.
     Artifact(Arc<Artifact>),
     /// From `Compare`.
@@ -256,6 +292,8 @@ pub enum JobEvent {
     Row(Box<Row>),
     /// A tensor is durable.
     Tensor(TensorDone),
+    /// What the GPU has done so far, a few times a second and at the end.
+    Device(Box<DeviceUse>),
     /// It ended.
     Finished {
         /// How.

@@ -3,6 +3,7 @@
 
 mod atomic;
 mod context;
+mod device;
 mod durable;
 mod encode;
 mod event;
@@ -18,6 +19,7 @@ mod sequential;
 
 pub use atomic::{write_atomically, write_file_atomically};
 pub use context::{CancelToken, JobContext, Scratch};
+pub use device::DeviceUse;
 pub(crate) use encode::Encoder;
 pub use event::{JobEvent, JobId, JobKind, Outcome, Product, Progress, Stage, TensorDone};
 pub use journal::{Artifact, RecordHeader, StoredResidual};

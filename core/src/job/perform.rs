@@ -4,8 +4,12 @@ use super::resume::{quantize_durably, resume};
 use super::{JobContext, JobKind, Product};
 use crate::error::Result;
 use crate::eval::Quantized;
+use crate::refine::{SearchSequences, Start, refine};
 use crate::{calibrate, eval, export, sensitivity, source, tensor};
 use std::sync::Arc;
+
+/// Tokens that each cell is measured on where a table's metrics are judged.
+const JUDGED_TOKENS: usize = crate::gradient::GRADIENT_TOKENS / 4;
 
 /// Does a job on this thread.
 ///
@@ -17,6 +21,16 @@ pub fn run(kind: JobKind, cx: &JobContext) -> Result<Product> {
         JobKind::Statistics { source } => Product::Statistics(Arc::new(tensor::survey(&source, cx)?)),
         JobKind::Calibrate { source, text, options } => Product::Calibration(Arc::new(calibrate::calibrate(&source, &text, &options, cx)?)),
         JobKind::Measure { source, calibration, options } => Product::Table(Arc::new(sensitivity::measure(&source, calibration.as_deref(), &options, cx)?)),
+        JobKind::Judge { source, calibration, table, text, cells } => {
+            let sequences = sensitivity::gradient_sequences(&source, &text, JUDGED_TOKENS)?;
+            Product::Judged(Arc::new(sensitivity::judge(&source, calibration.as_deref(), &table, &sequences, cells, cx)?))
+        }
+        JobKind::Refine { source, calibration, problem, recipe, text, options } => {
+            let text = SearchSequences::of(&source, &text)?;
+            let start = Start { problem: &problem, recipe: &recipe, text: &text, options: &options };
+            let found = refine(&source, calibration.as_deref(), start, cx)?;
+            Product::Refined(Arc::new(found), Box::new(recipe))
+        }
         JobKind::Quantize { source, calibration, recipe, options } => {
             Product::Artifact(Arc::new(quantize_durably(&source, calibration.as_deref(), &recipe, &options, cx)?))
         }

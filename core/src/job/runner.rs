@@ -141,6 +141,9 @@ fn perform(Job { id, label, device, cancel, work }: Job, outbox: &Outbox) -> Job
         Err(Error::Cancelled) => Outcome::Cancelled,
         Err(error) => Outcome::Failed(error.user_message()),
     };
+    if let Some(used) = cx.device_use() {
+        outbox.send(id, JobEvent::Device(Box::new(used)));
+    }
     JobEvent::Finished { outcome, notices: cx.reporter.notices(), elapsed_secs: start.elapsed().as_secs_f64() }
 }
 

@@ -60,7 +60,7 @@ pub struct Recipe {
 impl Recipe {
     /// What the user decided before the solver did.
     pub fn rules(&self) -> Rules {
-        Rules { target: self.target, pins: self.pins.clone(), excluded: self.excluded.clone(), limits: self.limits.clone() }
+        Rules { target: self.target, pins: self.pins.clone(), residuals: self.residuals.clone(), excluded: self.excluded.clone(), limits: self.limits.clone() }
     }
 
     /// blake3 of what decides the quantized bytes: model, calibration, rounding, seed, tensors. The order of the tensors, the budget

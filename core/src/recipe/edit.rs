@@ -3,6 +3,7 @@
 use super::Recipe;
 use crate::allocate::{Budget, Limits, Target};
 use crate::codec::Format;
+use crate::residual::Residual;
 use indexmap::IndexMap;
 
 /// One change of a recipe.
@@ -36,6 +37,15 @@ pub enum Edit {
     SetRounding(String),
     /// The solver's answer: formats of the tensors that are not pinned. Belongs to the step before it.
     Solved(IndexMap<String, Format>),
+    /// What a search that goes on after the solver found. A step of its own.
+    Searched {
+        /// The format of every tensor that is quantized.
+        formats: IndexMap<String, Format>,
+        /// What is kept of the rounding error of some of them.
+        residuals: IndexMap<String, Residual>,
+        /// The searcher's name.
+        searcher: String,
+    },
 }
 
 impl Edit {
@@ -83,9 +93,18 @@ impl Edit {
             Self::Solved(formats) => {
                 // What became excluded together with others is no longer in the answer.
                 recipe.tensors.retain(|name, _| formats.contains_key(name) || recipe.pins.contains_key(name) && !recipe.excluded.contains(name));
+                // What a search found is no longer in it.
+                let solver = recipe.solver.split('+').next().unwrap_or_default().len();
+                recipe.solver.truncate(solver);
                 for (name, format) in formats {
                     let format = recipe.pins.get(&name).copied().unwrap_or(format);
                     recipe.tensors.insert(name, format);
+                }
+            }
+            Self::Searched { formats, residuals, searcher } => {
+                if (&formats, &residuals) != (&recipe.tensors, &recipe.residuals) {
+                    (recipe.tensors, recipe.residuals) = (formats, residuals);
+                    recipe.solver = if recipe.solver.is_empty() { searcher } else { format!("{}+{searcher}", recipe.solver) };
                 }
             }
         }

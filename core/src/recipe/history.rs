@@ -167,6 +167,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_search_found_is_a_step_of_its_own_and_solving_again_forgets_the_search() {
+        let mut history = History::new(Recipe { solver: "exact".into(), ..start() });
+        history.apply(paint("a", Q8));
+        let found: indexmap::IndexMap<_, _> = [("a".to_owned(), Q8), ("b".to_owned(), Q8), ("c".to_owned(), Q4)].into();
+        history.apply(Edit::Searched { formats: found.clone(), residuals: indexmap::IndexMap::new(), searcher: "swaps".into() });
+        assert_eq!((&history.recipe().tensors, history.recipe().solver.as_str()), (&found, "exact+swaps"));
+        assert!(history.undo());
+        assert_eq!((history.recipe().tensors["b"], history.recipe().tensors["a"]), (Q4, Q8), "the search alone is taken back");
+        assert!(history.redo());
+        history.apply(Edit::Searched { formats: found.clone(), residuals: indexmap::IndexMap::new(), searcher: "swaps".into() });
+        assert_eq!(history.recipe().solver, "exact+swaps", "finding the start again is no edit");
+        history.apply(Edit::Solved(found));
+        assert_eq!(history.recipe().solver, "exact");
+    }
+
+    #[test]
     fn pinning_keeps_the_present_format_and_ignores_unknown_names() {
         let mut history = History::new(start());
         history.apply(Edit::Pin(vec!["c".to_owned(), "nowhere".to_owned()]));

@@ -4,9 +4,9 @@
 use super::moves::Change;
 use super::{Kl, RefineOptions, SearchSequences};
 use crate::allocate::Problem;
-use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
+use crate::residual::Candidate;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
@@ -21,8 +21,8 @@ struct Head {
 /// One trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Trial {
-    /// First tensor of each changed group, and its new format.
-    changed: Vec<(String, Format)>,
+    /// First tensor of each changed group, and its new candidate.
+    changed: Vec<(String, Candidate)>,
     /// Measured change of the KL.
     difference: Kl,
     /// Whether it was better.
@@ -31,15 +31,15 @@ pub(super) struct Trial {
 
 impl Trial {
     pub fn new(problem: &Problem, changes: &[Change], difference: Kl, accepted: bool) -> Self {
-        let named = |c: &Change| (problem.groups[c.group].tensors[0].clone(), problem.groups[c.group].choices[c.to].format);
+        let named = |c: &Change| (problem.groups[c.group].tensors[0].clone(), problem.groups[c.group].choices[c.to].candidate());
         Self { changed: changes.iter().map(named).collect(), difference, accepted }
     }
 
     /// The changes, as groups of the problem.
     pub fn changes(&self, problem: &Problem) -> Result<Vec<Change>> {
-        let find = |(tensor, format): &(String, Format)| {
+        let find = |(tensor, candidate): &(String, Candidate)| {
             let group = problem.groups.iter().position(|g| g.tensors[0] == *tensor)?;
-            Some(Change { group, to: problem.groups[group].choices.iter().position(|c| c.format == *format)? })
+            Some(Change { group, to: problem.groups[group].choices.iter().position(|c| c.candidate() == *candidate)? })
         };
         let unknown = || Error::Input("the journal of the search names a tensor or format that the table has not".to_owned());
         self.changed.iter().map(|entry| find(entry).ok_or_else(unknown)).collect()

@@ -15,7 +15,7 @@ mod oracle;
 mod store;
 mod swaps;
 
-use crate::allocate::Problem;
+use crate::allocate::{Plan, Problem};
 use crate::calibrate::{Calibration, SearchText, sequences};
 use crate::codec::Format;
 use crate::error::{Error, Result};
@@ -23,7 +23,8 @@ use crate::eval::Runtime;
 use crate::job::{JobContext, Stage};
 use crate::model::Weights;
 use crate::numeric::metric::mean_and_standard_error;
-use crate::recipe::Recipe;
+use crate::recipe::{Edit, Recipe};
+use crate::residual::{Candidate, Residual};
 use crate::source::Source;
 use indexmap::IndexMap;
 use journal::{Journal, Trial};
@@ -108,6 +109,9 @@ impl Kl {
 pub struct Refined {
     /// Formats of every quantized tensor.
     pub formats: IndexMap<String, Format>,
+    /// What is kept of the rounding error of some of them.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub residuals: IndexMap<String, Residual>,
     /// KL of the start on the search text.
     pub before: Kl,
     /// KL of the best on the search text: chosen on it, and so a little too low.
@@ -122,6 +126,13 @@ pub struct Refined {
     pub accepted: usize,
     /// Stopped by the user; the best so far is here.
     pub cancelled: bool,
+}
+
+impl Refined {
+    /// The edit that makes what was found part of a recipe.
+    pub fn edit(&self, searcher: &str) -> Edit {
+        Edit::Searched { formats: self.formats.clone(), residuals: self.residuals.clone(), searcher: searcher.to_owned() }
+    }
 }
 
 /// The text that a search reads: to search on, and to check on.
@@ -146,36 +157,33 @@ impl SearchSequences {
     }
 }
 
+/// Where a search begins and what it goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The candidates, and what each is predicted to cost.
+    pub problem: &'a Problem,
+    /// One of its allocations.
+    pub recipe: &'a Recipe,
+    /// What KL is measured on.
+    pub text: &'a SearchSequences,
+    /// How long, and where the work is kept.
+    pub options: &'a RefineOptions,
+}
+
 /// Improves the recipe of a problem by measured KL.
 ///
 /// # Errors
 /// `Unsupported` for a model that cannot run, or a searcher that is none; `Mismatch` for a folder of another search, or a recipe that is
 /// not one of the problem's allocations; `Cancelled` before the start was measured.
-pub fn refine(
-    source: &Source,
-    calibration: Option<&Calibration>,
-    problem: &Problem,
-    recipe: &Recipe,
-    text: &SearchSequences,
-    options: &RefineOptions,
-    cx: &JobContext,
-) -> Result<Refined> {
-    let store = Store::new(source, calibration, &recipe.rounding, &options.folder, cx)?;
-    let key = journal::key(recipe, calibration.map(Calibration::hash).as_deref(), text, options);
-    refine_in(source, &store, &key, problem, recipe, text, options, cx)
+pub fn refine(source: &Source, calibration: Option<&Calibration>, from: Start<'_>, cx: &JobContext) -> Result<Refined> {
+    let store = Store::new(source, calibration, &from.recipe.rounding, &from.options.folder, cx)?;
+    let key = journal::key(from.recipe, calibration.map(Calibration::hash).as_deref(), from.text, from.options);
+    refine_in(source, &store, &key, from, cx)
 }
 
 /// As [`refine`], of any weights and any way to round them.
-fn refine_in(
-    original: &dyn Weights,
-    tensors: &dyn Tensors,
-    key: &str,
-    problem: &Problem,
-    recipe: &Recipe,
-    text: &SearchSequences,
-    options: &RefineOptions,
-    cx: &JobContext,
-) -> Result<Refined> {
+fn refine_in(original: &dyn Weights, tensors: &dyn Tensors, key: &str, from: Start<'_>, cx: &JobContext) -> Result<Refined> {
+    let Start { problem, recipe, text, options } = from;
     let searcher = SEARCHERS.iter().copied().find(|s| s.name() == options.searcher).ok_or_else(|| {
         let known: Vec<&str> = searchers().map(|(name, _)| name).collect();
         Error::unsupported(format!("the search {}", options.searcher), format!("known are {}", known.join(", ")))
@@ -233,7 +241,8 @@ fn refine_in(
             }
         }
     }
-    let mut found = Refined { formats: formats_of(problem, search.oracle.picks()), before, after, check: None, reverted: false, trials, accepted, cancelled };
+    let Plan { formats, residuals, .. } = plan_of(problem, search.oracle.picks());
+    let mut found = Refined { formats, residuals, before, after, check: None, reverted: false, trials, accepted, cancelled };
     if accepted > 0 && !cancelled {
         let changes: Vec<Change> = changes_between(&start, search.oracle.picks());
         let check = Oracle::new(original, tensors, runtime, problem, start.clone(), &text.check, cx)?;
@@ -242,7 +251,7 @@ fn refine_in(
         // NaN is no improvement.
         found.reverted = !matches!(difference.mean.partial_cmp(&0.0), Some(std::cmp::Ordering::Less));
         if found.reverted {
-            found.formats = formats_of(problem, &start);
+            Plan { formats: found.formats, residuals: found.residuals, .. } = plan_of(problem, &start);
         }
     }
     Ok(found)
@@ -293,19 +302,20 @@ fn picks_of(problem: &Problem, recipe: &Recipe) -> Result<Vec<usize>> {
     let mut picks = Vec::with_capacity(problem.groups.len());
     for group in &problem.groups {
         let tensor = &group.tensors[0];
-        let format = recipe.tensors.get(tensor);
-        let place = if group.choices.len() == 1 { Some(0) } else { group.choices.iter().position(|c| Some(&c.format) == format) };
+        let residual = recipe.residuals.get(tensor).copied();
+        let candidate = recipe.tensors.get(tensor).map(|&format| Candidate { format, residual });
+        let place = if group.choices.len() == 1 { Some(0) } else { group.choices.iter().position(|c| Some(c.candidate()) == candidate) };
         picks.push(place.ok_or_else(|| Error::Mismatch {
             operation: "refine",
             expected: format!("a recipe of this problem, with one of its candidates for {tensor}"),
-            got: format.map_or_else(|| "none".to_owned(), ToString::to_string),
+            got: candidate.map_or_else(|| "none".to_owned(), |candidate| candidate.to_string()),
         })?);
     }
     Ok(picks)
 }
 
-fn formats_of(problem: &Problem, picks: &[usize]) -> IndexMap<String, Format> {
-    crate::allocate::Plan::new("refined", problem, picks, None).formats
+fn plan_of(problem: &Problem, picks: &[usize]) -> Plan {
+    Plan::new("refined", problem, picks, None)
 }
 
 fn changes_between(from: &[usize], to: &[usize]) -> Vec<Change> {

@@ -97,7 +97,8 @@ mod tests {
 
     fn problem(groups: usize) -> Problem {
         let group = |g: usize| {
-            let choices = (0..5u64).map(|c| Choice { format: Format::F16, bytes: 100 * (c + 2) * (1 + g as u64 % 3), cost: 0.1 / (c + 1) as f64 });
+            let choices =
+                (0..5u64).map(|c| Choice { format: Format::F16, residual: None, bytes: 100 * (c + 2) * (1 + g as u64 % 3), cost: 0.1 / (c + 1) as f64 });
             Group { choices: choices.collect(), ..Group::new(vec![format!("t{g}")], 100) }
         };
         Problem { groups: (0..groups).map(group).collect(), fixed_bytes: 10, weights: 100 }

@@ -71,12 +71,12 @@ impl Weights for Allocated<'_> {
     fn load(&self, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>> {
         let Some(rounded) = self.find(name) else { return self.original.load(name) };
         let Some((mut values, shape)) = self.original.load(name)? else { return Ok(None) };
-        rounded.stored_as().decode(rounded.bytes(), &mut values);
+        rounded.stored().decode(rounded.bytes(), &mut values, shape.last().copied().unwrap_or(1));
         Ok(Some((values, shape)))
     }
 
     fn stored_as(&self, name: &str) -> Option<Format> {
-        self.find(name).map_or_else(|| self.original.stored_as(name), |rounded| Some(rounded.stored_as()))
+        self.find(name).map_or_else(|| self.original.stored_as(name), |rounded| Some(rounded.stored().format))
     }
 }
 
@@ -97,7 +97,7 @@ impl<'a> Oracle<'a> {
         for (group, &pick) in problem.groups.iter().zip(&picks).filter(|(g, _)| !g.stays()) {
             for tensor in &group.tensors {
                 cx.checkpoint()?;
-                rounded.insert(tensor.clone(), tensors.get(tensor, group.choices[pick].format)?);
+                rounded.insert(tensor.clone(), tensors.get(tensor, group.choices[pick].candidate())?);
             }
         }
         let config = original.config();
@@ -209,7 +209,7 @@ impl<'a> Oracle<'a> {
             let group = &self.problem.groups[change.group];
             for tensor in &group.tensors {
                 self.cx.checkpoint()?;
-                changed.insert(tensor.clone(), self.tensors.get(tensor, group.choices[change.to].format)?);
+                changed.insert(tensor.clone(), self.tensors.get(tensor, group.choices[change.to].candidate())?);
             }
         }
         Ok(changed)

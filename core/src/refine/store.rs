@@ -1,9 +1,9 @@
 //! Tensors as their formats make them, rounded once for each format and kept in the folder of the search.
 
 use crate::calibrate::Calibration;
-use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::job::{Encoder, JobContext, Record, write_record};
+use crate::residual::Candidate;
 use crate::round::rounder;
 use crate::source::Source;
 use parking_lot::Mutex;
@@ -14,24 +14,24 @@ use std::sync::Arc;
 /// A rounded tensor.
 pub(super) trait Rounded: Send + Sync {
     /// What it is stored as.
-    fn stored_as(&self) -> Format;
+    fn stored(&self) -> Candidate;
 
-    /// Its encoded bytes.
+    /// Its encoded bytes: codes, then the residual.
     fn bytes(&self) -> &[u8];
 }
 
 /// Where rounded tensors come from.
 pub(super) trait Tensors {
-    /// A tensor in a format.
+    /// A tensor as a candidate.
     ///
     /// # Errors
     /// What reading and rounding say.
-    fn get(&self, tensor: &str, format: Format) -> Result<Arc<dyn Rounded>>;
+    fn get(&self, tensor: &str, candidate: Candidate) -> Result<Arc<dyn Rounded>>;
 }
 
 impl Rounded for Record {
-    fn stored_as(&self) -> Format {
-        self.header.stored_as
+    fn stored(&self) -> Candidate {
+        Candidate { format: self.header.stored_as, residual: self.header.residual.map(|residual| residual.kind) }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -46,7 +46,7 @@ pub(super) struct Store<'a> {
     folder: PathBuf,
     /// Parts of the names of files that everything but tensor and format decides.
     salt: String,
-    opened: Mutex<HashMap<(String, Format), Arc<Record>>>,
+    opened: Mutex<HashMap<(String, Candidate), Arc<Record>>>,
 }
 
 impl<'a> Store<'a> {
@@ -60,19 +60,19 @@ impl<'a> Store<'a> {
 }
 
 impl Tensors for Store<'_> {
-    fn get(&self, tensor: &str, format: Format) -> Result<Arc<dyn Rounded>> {
-        let key = (tensor.to_owned(), format);
+    fn get(&self, tensor: &str, candidate: Candidate) -> Result<Arc<dyn Rounded>> {
+        let key = (tensor.to_owned(), candidate);
         if let Some(there) = self.opened.lock().get(&key) {
             return Ok(Arc::<Record>::clone(there));
         }
-        let name = blake3::hash(format!("{} {tensor} {format}", self.salt).as_bytes()).to_hex();
+        let name = blake3::hash(format!("{} {tensor} {candidate}", self.salt).as_bytes()).to_hex();
         let path = self.folder.join(format!("{}.rec", &name[..24]));
         // A record that was damaged is made again, as in a job.
         let record = match Record::open(&path) {
             Ok(Some(record)) => record,
             Ok(None) | Err(Error::Malformed { .. }) => {
                 let index = self.source.find(tensor).ok_or_else(|| Error::MissingTensor { name: tensor.to_owned() })?;
-                let (header, bytes) = self.encoder.encode(index, format, None)?;
+                let (header, bytes) = self.encoder.encode(index, candidate.format, candidate.residual)?;
                 write_record(&path, &header, &bytes)?;
                 Record::open(&path)?.ok_or_else(|| Error::malformed("job record", &path, "it is not there after it was written"))?
             }

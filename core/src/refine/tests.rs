@@ -5,6 +5,7 @@ use crate::allocate::{Choice, Group};
 use crate::model::random::RandomLlama;
 use crate::model::{Transformer, logits_of};
 use crate::numeric::metric::kl_divergence;
+use crate::residual::Candidate;
 use crate::source::RopeLayout;
 use std::sync::Arc;
 use store::Rounded;
@@ -14,8 +15,8 @@ const FORMATS: [&str; 3] = ["INT2-g8", "INT4-g8", "INT8-g8"];
 struct InMemory(Format, Vec<u8>);
 
 impl Rounded for InMemory {
-    fn stored_as(&self) -> Format {
-        self.0
+    fn stored(&self) -> Candidate {
+        self.0.into()
     }
 
     fn bytes(&self) -> &[u8] {
@@ -24,7 +25,8 @@ impl Rounded for InMemory {
 }
 
 impl Tensors for RandomLlama {
-    fn get(&self, tensor: &str, format: Format) -> Result<Arc<dyn Rounded>> {
+    fn get(&self, tensor: &str, candidate: Candidate) -> Result<Arc<dyn Rounded>> {
+        let format = candidate.format;
         let (values, shape) = &self.tensors[tensor];
         let bytes = format.encode(values, shape[shape.len() - 1], None)?;
         Ok(Arc::new(InMemory(format, bytes)))
@@ -38,7 +40,7 @@ fn problem(model: &RandomLlama) -> Problem {
         let misleading = if name.contains("blk.0") { 1e-6 } else { 1.0 };
         let choices = FORMATS.iter().enumerate().map(|(i, f)| {
             let format: Format = f.parse().unwrap();
-            Choice { format, bytes: format.tensor_bytes(shape[0], shape[1]), cost: misleading * 0.05f64.powi(i as i32) }
+            Choice { format, residual: None, bytes: format.tensor_bytes(shape[0], shape[1]), cost: misleading * 0.05f64.powi(i as i32) }
         });
         Group { choices: choices.collect(), ..Group::new(vec![name.clone()], values.len() as u64) }
     });
@@ -46,13 +48,18 @@ fn problem(model: &RandomLlama) -> Problem {
 }
 
 fn recipe(problem: &Problem, picks: &[usize]) -> Recipe {
-    Recipe { tensors: formats_of(problem, picks), target: crate::allocate::Target::Vllm, ..Recipe::default() }
+    Recipe { tensors: plan_of(problem, picks).formats, target: crate::allocate::Target::Vllm, ..Recipe::default() }
 }
 
 fn text(model: &RandomLlama) -> SearchSequences {
     let mut search = model.sequences(&[40, 30, 50, 40, 30, 45]);
     let check = search.split_off(3);
     SearchSequences { search, check }
+}
+
+/// A search of a small model with its tensors in memory.
+fn run(model: &RandomLlama, key: &str, problem: &Problem, recipe: &Recipe, options: &RefineOptions, cx: &JobContext) -> Result<Refined> {
+    refine_in(model, model, key, Start { problem, recipe, text: &text(model), options }, cx)
 }
 
 fn options(folder: &std::path::Path, searcher: &str, trials: usize) -> RefineOptions {
@@ -64,7 +71,7 @@ fn whole_pass(model: &RandomLlama, problem: &Problem, picks: &[usize], sequences
     let mut other = model.clone();
     for (group, &pick) in problem.groups.iter().zip(picks) {
         let format = group.choices[pick].format;
-        let rounded = model.get(&group.tensors[0], format).unwrap();
+        let rounded = model.get(&group.tensors[0], format.into()).unwrap();
         format.decode(rounded.bytes(), &mut other.tensors[&group.tensors[0]].0);
     }
     let logits = |weights: &RandomLlama| -> Vec<Vec<f32>> {
@@ -113,7 +120,7 @@ fn a_search_lowers_the_measured_kl_within_the_bytes() {
         let budget = problem.groups.iter().map(|g| g.choices[1].bytes).sum();
         let start = crate::allocate::solve(&problem, budget).unwrap();
         let recipe = recipe(&problem, &start.picks);
-        let found = refine_in(&model, &model, "k", &problem, &recipe, &text, &options(folder.path(), searcher, 40), &JobContext::silent()).unwrap();
+        let found = run(&model, "k", &problem, &recipe, &options(folder.path(), searcher, 40), &JobContext::silent()).unwrap();
         assert!(found.accepted > 0 && found.after.mean < found.before.mean, "{searcher}: {found:?}");
         let after = Recipe { tensors: found.formats.clone(), ..recipe.clone() };
         let picks = picks_of(&problem, &after).unwrap();
@@ -130,30 +137,29 @@ fn a_search_lowers_the_measured_kl_within_the_bytes() {
 #[test]
 fn a_search_that_was_cut_off_goes_on_as_if_it_had_not_been() {
     let model = RandomLlama::new(4, RopeLayout::Half, true);
-    let (problem, text) = (problem(&model), text(&model));
+    let problem = problem(&model);
     let start = crate::allocate::solve(&problem, problem.groups.iter().map(|g| g.choices[1].bytes).sum()).unwrap();
     let recipe = recipe(&problem, &start.picks);
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let run =
-        |folder: &std::path::Path, trials| refine_in(&model, &model, "k", &problem, &recipe, &text, &options(folder, "swaps", trials), &JobContext::silent());
-    let whole = run(folders[0].path(), 30).unwrap();
-    run(folders[1].path(), 12).unwrap();
+    let search = |key: &str, folder: &std::path::Path, trials| run(&model, key, &problem, &recipe, &options(folder, "swaps", trials), &JobContext::silent());
+    let whole = search("k", folders[0].path(), 30).unwrap();
+    search("k", folders[1].path(), 12).unwrap();
     let journal = folders[1].path().join("trials.jsonl");
     // A kill in the middle of a line.
     let mut cut = std::fs::read(&journal).unwrap();
     cut.truncate(cut.len() - 7);
     std::fs::write(&journal, cut).unwrap();
-    let resumed = run(folders[1].path(), 30).unwrap();
+    let resumed = search("k", folders[1].path(), 30).unwrap();
     assert_eq!((resumed.trials, resumed.accepted, &resumed.formats), (whole.trials, whole.accepted, &whole.formats));
     assert_eq!(std::fs::read_to_string(&journal).unwrap().lines().count(), 31, "a head and thirty trials");
-    let other = refine_in(&model, &model, "another", &problem, &recipe, &text, &options(folders[1].path(), "swaps", 30), &JobContext::silent());
+    let other = search("another", folders[1].path(), 30);
     assert!(matches!(other, Err(Error::Mismatch { .. })), "a folder of another search");
 }
 
 #[test]
 fn a_cancelled_search_gives_the_best_so_far() {
     let model = RandomLlama::new(4, RopeLayout::Half, true);
-    let (problem, text, folder) = (problem(&model), text(&model), tempfile::tempdir().unwrap());
+    let (problem, folder) = (problem(&model), tempfile::tempdir().unwrap());
     let start = crate::allocate::solve(&problem, problem.groups.iter().map(|g| g.choices[1].bytes).sum()).unwrap();
     let token = crate::job::CancelToken::default();
     let cancel = token.clone();
@@ -166,7 +172,7 @@ fn a_cancelled_search_gives_the_best_so_far() {
         }
     });
     cx.cancel = token;
-    let found = refine_in(&model, &model, "k", &problem, &recipe(&problem, &start.picks), &text, &options(folder.path(), "swaps", 1000), &cx).unwrap();
+    let found = run(&model, "k", &problem, &recipe(&problem, &start.picks), &options(folder.path(), "swaps", 1000), &cx).unwrap();
     assert!(found.cancelled && found.trials == 15 && found.check.is_none(), "{found:?}");
     assert!(found.accepted > 0 && found.after.mean < found.before.mean, "{found:?}");
 }

@@ -5,14 +5,17 @@
 //! Invariant: each part lowers tr(ΔHΔᵀ), or at least never raises it by more than the rounding of what is stored. Runtimes have no operator for the first two,
 //! so they live in job folders, in comparisons and in dequantized files; a shift is a bias, which GGUF can hold.
 
+mod candidate;
 mod low_rank;
 mod metric;
 mod outliers;
 
+pub use candidate::Candidate;
 pub use low_rank::{Factors, low_rank};
 pub use metric::Metric;
 
 use crate::error::{Error, Result};
+use crate::round::Inputs;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -77,6 +80,14 @@ impl Residual {
             out.extend(difference.chunks_exact(columns).flat_map(|row| shift(row).to_le_bytes()));
         }
         Ok(out)
+    }
+
+    /// As [`Self::encode`] for a tensor with these inputs: in the metric of H where it is known, else of its diagonal, else of the weights alone.
+    pub(crate) fn encode_for(self, inputs: &Inputs<'_>, tensor: &str, weights: &[f32], quantized: &[f32], columns: usize) -> Result<Vec<u8>> {
+        let hessian = inputs.hessian(tensor, columns)?;
+        let importance = inputs.importance(tensor, columns).unwrap_or_else(|| vec![1.0; columns]);
+        let metric = hessian.as_ref().map_or(Metric::Diagonal(&importance), |hessian| Metric::Full(hessian.values()));
+        self.encode(weights, quantized, &metric, inputs.mean(tensor, columns).as_deref())
     }
 
     /// Adds what is stored to the decoded values of a matrix with rows of `columns`; the shift is not part of the matrix.

@@ -38,7 +38,11 @@ impl Rounder for Gptq {
             let (factor, hessian) = (hessian.factor()?, hessian.values());
             let (descents, persistence, cancel) = (self.descents, self.persistence, evidence.cancel);
             let sweeper = Sweeper { format, codebook, columns, factor, hessian, descents, persistence, cancel };
-            let bytes = if codebook == Codebook::Octets { sweeper.run_octets(weights)? } else { sweeper.run(weights)? };
+            let bytes = match evidence.gpu {
+                Some(gpu) if sweeper.suits_a_device() => sweeper.run_on(gpu, weights)?,
+                _ if codebook == Codebook::Octets => sweeper.run_octets(weights)?,
+                _ => sweeper.run(weights)?,
+            };
             Ok((bytes, None))
         })
     }
@@ -121,7 +125,7 @@ mod tests {
     #[test]
     fn each_rounder_beats_the_one_before_in_every_format_it_knows() {
         let (weights, hessian) = layer();
-        let evidence = Evidence { importance: None, hessian: Some(&hessian), cross: None, cancel: None };
+        let evidence = Evidence { importance: None, hessian: Some(&hessian), cross: None, gpu: None, cancel: None };
         for name in [
             "Q2_K",
             "Q3_K",
@@ -171,7 +175,7 @@ mod tests {
     #[test]
     fn the_other_orders_and_updates_are_error_feedback_too() {
         let (weights, hessian) = layer();
-        let evidence = Evidence { importance: None, hessian: Some(&hessian), cross: None, cancel: None };
+        let evidence = Evidence { importance: None, hessian: Some(&hessian), cross: None, gpu: None, cancel: None };
         for format in ["Q4_0", "Q4_K", "INT3-g128-asym"].map(|name| name.parse::<Format>().unwrap()) {
             let bytes = |name| rounder(name).unwrap().round(&weights, COLUMNS, format, evidence).unwrap().bytes;
             let error = |name| objective(&weights, &bytes(name), format, &hessian);
@@ -194,7 +198,7 @@ mod tests {
         let wide = Hessian::new(&h, n, 1).unwrap();
         let weights = &weights[..35 * n];
         let format: Format = "Q4_0".parse().unwrap();
-        let evidence = Evidence { importance: None, hessian: Some(&wide), cross: None, cancel: None };
+        let evidence = Evidence { importance: None, hessian: Some(&wide), cross: None, gpu: None, cancel: None };
         let error = |name| objective(weights, &rounder(name).unwrap().round(weights, n, format, evidence).unwrap().bytes, format, &wide);
         let (nearest, gptq) = (error("nearest"), error("gptq"));
         assert!(gptq < 0.7 * nearest, "error feedback {gptq} against nearest {nearest}");
@@ -207,7 +211,7 @@ mod tests {
         let round = |weights: &[f32], threads| {
             // A new matrix each time: its factor is part of what must not differ.
             let (_, hessian) = layer();
-            let evidence = Evidence { importance: None, hessian: Some(&hessian), cross: None, cancel: None };
+            let evidence = Evidence { importance: None, hessian: Some(&hessian), cross: None, gpu: None, cancel: None };
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| rounder("gptq+descent").unwrap().round(weights, COLUMNS, format, evidence).unwrap().bytes)
         };
@@ -222,7 +226,7 @@ mod tests {
         let (weights, hessian) = layer();
         let cancel = CancelToken::default();
         cancel.cancel();
-        let evidence = Evidence { importance: None, hessian: Some(&hessian), cross: None, cancel: Some(&cancel) };
+        let evidence = Evidence { importance: None, hessian: Some(&hessian), cross: None, gpu: None, cancel: Some(&cancel) };
         let rounded = rounder("gptq").unwrap().round(&weights, COLUMNS, "Q4_0".parse().unwrap(), evidence);
         assert!(matches!(rounded, Err(Error::Cancelled)));
     }
@@ -235,7 +239,7 @@ mod tests {
         let rounded = rounder("gptq").unwrap().round(&weights, COLUMNS, format, Evidence::default()).unwrap();
         assert_eq!(rounded.bytes, nearest, "nearest");
         assert!(rounded.remark.is_some(), "and it is told");
-        let evidence = Evidence { importance: None, hessian: Some(&hessian), cross: None, cancel: None };
+        let evidence = Evidence { importance: None, hessian: Some(&hessian), cross: None, gpu: None, cancel: None };
         assert_ne!(rounder("gptq").unwrap().round(&weights, COLUMNS, format, evidence).unwrap().bytes, nearest, "with it, it is not");
     }
 
@@ -247,7 +251,7 @@ mod tests {
         let format: Format = "Q5_K".parse().unwrap();
         let rounded = rounder("gptq+descent")
             .unwrap()
-            .round(&weights, COLUMNS, format, Evidence { importance: None, hessian: Some(&dead), cross: None, cancel: None })
+            .round(&weights, COLUMNS, format, Evidence { importance: None, hessian: Some(&dead), cross: None, gpu: None, cancel: None })
             .unwrap();
         let mut decoded = vec![0.0; weights.len()];
         format.decode(&rounded.bytes, &mut decoded);

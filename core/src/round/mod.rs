@@ -1,6 +1,7 @@
 //! Which code each weight gets. One algorithm a file; adding one is a file and a line in [`ROUNDERS`].
 
 mod act_order;
+mod device;
 mod gptaq;
 mod gptq;
 mod hessian;
@@ -10,6 +11,7 @@ mod octets;
 mod sweep;
 
 use crate::codec::Format;
+use crate::compute::gpu::Gpu;
 use crate::error::Result;
 use crate::job::CancelToken;
 
@@ -26,6 +28,8 @@ pub struct Evidence<'a> {
     pub hessian: Option<&'a Hessian>,
     /// (X̃ − X)ᵀX / T, by how much the original's inputs differ from those that H is of; square. Only a sequential job knows it.
     pub cross: Option<&'a [f32]>,
+    /// A device that may do the work; its codes are as good, but not bit for bit those of the CPU.
+    pub gpu: Option<&'a Gpu>,
     /// Stops a long rounding between its pieces.
     pub cancel: Option<&'a CancelToken>,
 }
@@ -57,7 +61,7 @@ pub trait Rounder: Send + Sync {
     /// Encodes `weights` (rows of `columns`) as `format`.
     ///
     /// # Errors
-    /// What the codec says of shapes; `Cancelled`.
+    /// What the codec says of shapes; `Cancelled`; `Device` when the device of the evidence failed, after which the CPU can do it.
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>) -> Result<Rounded>;
 }
 

@@ -130,7 +130,7 @@ impl Sweeper<'_> {
 
     /// A_kj = H_kj / (H_jj + λ), 0 on the diagonal: descent on tr(Δ(H + λI)Δᵀ) with the factor's λ, because H itself may have columns of
     /// next to nothing, or of less than nothing where it is a difference.
-    fn descent_matrix(&self) -> Vec<f32> {
+    pub(super) fn descent_matrix(&self) -> Vec<f32> {
         let n = self.columns;
         let inverse: Vec<f32> = (0..n).map(|j| self.hessian[j * n + j]).map(|h| 1.0 / (h.max(0.0) + self.factor.ridge)).collect();
         let mut matrix: Vec<f32> = self.hessian.par_chunks(n).flat_map_iter(|row| row.iter().zip(&inverse).map(|(h, i)| h * i)).collect();

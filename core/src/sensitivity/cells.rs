@@ -3,11 +3,11 @@
 //! All variants travel through the model together, each from the block its tensor is in, so that every block is loaded once for a batch
 //! of variants (see [`BATCH_BYTES`]) and a variant costs the part of a forward pass behind its tensor.
 
-use crate::codec::Format;
 use crate::error::Result;
 use crate::job::{JobContext, Stage};
 use crate::model::{Head, Transformer, Weights, logits_of, with_values};
 use crate::numeric::metric::{kl_divergence, mean_and_standard_error};
+use crate::residual::Candidate;
 use crate::source::ModelConfig;
 use candle_core::Tensor;
 use indexmap::IndexMap;
@@ -172,7 +172,7 @@ impl Measurement {
 }
 
 /// Some tensors of a model as bytes of their formats, by name.
-pub(super) type Encoded = IndexMap<String, (Format, Vec<u8>)>;
+pub(super) type Encoded = IndexMap<String, (Candidate, Vec<u8>)>;
 
 /// A model with some tensors replaced.
 pub(super) struct Requantized<'a> {
@@ -188,8 +188,8 @@ impl Weights for Requantized<'_> {
     fn load(&self, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>> {
         let found = self.weights.load(name)?;
         Ok(match self.encoded.get(name) {
-            Some((format, bytes)) => found.map(|(mut values, shape)| {
-                format.decode(bytes, &mut values);
+            Some((stored, bytes)) => found.map(|(mut values, shape)| {
+                stored.decode(bytes, &mut values, shape.last().copied().unwrap_or(1));
                 (values, shape)
             }),
             None => found,
@@ -210,6 +210,7 @@ pub(super) fn joint_kl(weights: &dyn Weights, encoded: &Encoded, sequences: &[Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Format;
     use crate::error::Error;
     use crate::model::random::RandomLlama;
     use crate::source::RopeLayout;
@@ -268,13 +269,13 @@ mod tests {
         let encode = |name: &str| {
             let (values, shape) = &model.tensors[name];
             let format = Format::Bf16;
-            (name.to_owned(), (format, format.encode(values, shape[1], None).unwrap()))
+            (name.to_owned(), (format.into(), format.encode(values, shape[1], None).unwrap()))
         };
         let names = ["blk.0.attn_q.weight", "token_embd.weight", "blk.1.ffn_up.weight"];
         let mut other = model.clone();
         for name in names {
-            let (format, bytes) = encode(name).1;
-            format.decode(&bytes, &mut other.tensors[name].0);
+            let (_, bytes) = encode(name).1;
+            Format::Bf16.decode(&bytes, &mut other.tensors[name].0);
         }
         let cx = JobContext::silent();
         let logits = |weights: &RandomLlama| -> Vec<Vec<f32>> {

@@ -83,9 +83,9 @@ pub(super) fn path_integral(meter: &Meter<'_>, sequences: &[Vec<u32>], points: u
     let encoded = references(meter, table)?;
     let weights: &dyn Weights = meter.source;
     let difference = |name: &str| {
-        let (Some((format, bytes)), Some((original, _))) = (encoded.get(name), weights.load(name)?) else { return Ok(None) };
+        let (Some((stored, bytes)), Some((original, shape))) = (encoded.get(name), weights.load(name)?) else { return Ok(None) };
         let mut values = vec![0.0; original.len()];
-        format.decode(bytes, &mut values);
+        stored.decode(bytes, &mut values, shape.last().copied().unwrap_or(1));
         values.iter_mut().zip(&original).for_each(|(v, w)| *v -= if w.is_finite() { *w } else { 0.0 });
         Ok(Some(values))
     };
@@ -99,7 +99,7 @@ pub(super) fn path_integral(meter: &Meter<'_>, sequences: &[Vec<u32>], points: u
     let mut gains = IndexMap::new();
     for row in &table.rows {
         let (Some(share), Some((stored_as, _))) = (shares.get(&row.tensor), reference(row)) else { continue };
-        if let Some(cell) = row.cells.iter().find(|c| c.stored_as == stored_as) {
+        if let Some(cell) = row.cells.iter().find(|c| c.stored() == stored_as.into()) {
             gains.insert(row.tensor.clone(), share.max(NOISE) / error_of(&row.cells, cell).max(f64::MIN_POSITIVE));
         }
     }
@@ -113,7 +113,7 @@ pub(super) fn references(meter: &Meter<'_>, table: &Table) -> Result<Encoded> {
     for row in &table.rows {
         meter.cx.checkpoint()?;
         if let (Some((stored_as, _)), Some(index)) = (reference(row), meter.source.find(&row.tensor)) {
-            encoded.insert(row.tensor.clone(), (stored_as, meter.encoded(index, stored_as)?));
+            encoded.insert(row.tensor.clone(), (stored_as.into(), meter.encoded(index, stored_as.into())?));
         }
     }
     Ok(encoded)
@@ -147,7 +147,7 @@ mod tests {
         let cx = JobContext::silent();
         let gradients = collect(source, &source.fingerprint, search, &GradientOptions::default(), &cx).unwrap();
         let options = MeasureOptions {
-            formats: [GgmlType::Q4_0, GgmlType::Q5_0, GgmlType::Q8_0].map(Format::Ggml).to_vec(),
+            formats: [GgmlType::Q4_0, GgmlType::Q5_0, GgmlType::Q8_0].map(|t| Format::Ggml(t).into()).to_vec(),
             rounding: "nearest".into(),
             search: search.to_vec(),
             gradients: Some(Arc::new(gradients)),
@@ -243,7 +243,7 @@ mod tests {
         let search = sequences(&source, 2);
         let cx = JobContext::silent();
         let options = MeasureOptions {
-            formats: vec![Format::Ggml(GgmlType::Q4_0)],
+            formats: vec![Format::Ggml(GgmlType::Q4_0).into()],
             rounding: "nearest".into(),
             search,
             hessian_probes: 1,

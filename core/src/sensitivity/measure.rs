@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::gradient::Gradients;
 use crate::job::{JobContext, JobEvent, Stage};
 use crate::report::NoticeKind;
+use crate::residual::Candidate;
 use crate::round::{DEFAULT_ROUNDING, Rounder, TOOL, rounder, rounder_names, rounding_for};
 use crate::source::Source;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeasureOptions {
     /// The candidates.
-    pub formats: Vec<Format>,
+    pub formats: Vec<Candidate>,
     /// Rounder whose errors are measured.
     pub rounding: String,
     /// Held-out sequences for the gains of [`super::Metric::PredictedKl`]; none: that metric is left out.
@@ -49,7 +50,7 @@ impl Default for MeasureOptions {
         use crate::codec::GgmlType as T;
         let ggml = [T::Q2_K, T::Q3_K, T::Q4_0, T::IQ4_NL, T::IQ4_XS, T::Q4_1, T::Q4_K, T::Q5_0, T::Q5_1, T::Q5_K, T::Q6_K, T::Q8_0];
         Self {
-            formats: ggml.map(Format::Ggml).to_vec(),
+            formats: ggml.map(|t| Format::Ggml(t).into()).to_vec(),
             rounding: DEFAULT_ROUNDING.to_owned(),
             probe: Vec::new(),
             search: Vec::new(),
@@ -75,7 +76,7 @@ pub fn measure(source: &Source, calibration: Option<&Calibration>, options: &Mea
         let text = format!("{} needs a calibration; without one the errors are those of rounding to {}", options.rounding, rounder.name());
         cx.reporter.notice(None, NoticeKind::Other { text });
     }
-    let meter = Meter::new(source, calibration, rounder, cx)?;
+    let meter = Meter::new(source, calibration, rounder, cx);
     cx.progress(Stage::Measure, 0, tensors.len() as u64);
     let fisher = options.gradients.as_deref().map(Fisher);
     let mut metrics: Vec<&dyn CellMetric> = vec![&WeightError, &ImatrixError, &ActivationError];
@@ -113,33 +114,19 @@ fn at_the_logits(meter: &Meter<'_>, calibrated: bool, options: &MeasureOptions, 
     if search.is_empty() {
         return Ok(());
     }
-    let mut hasher = blake3::Hasher::new();
-    search.iter().for_each(|sequence| {
-        hasher.update(bytemuck::cast_slice(sequence)).update(b"|");
-    });
-    table.evidence.search = Some(hasher.finalize().to_hex().to_string());
-    let tell = |table: &Table| table.rows.iter().for_each(|row| meter.cx.send(JobEvent::Row(Box::new(row.clone()))));
-    if options.hessian_probes > 0 {
-        curvature::hessian_trace(meter, search, options.hessian_probes, table)?;
-        tell(table);
-    }
-    if options.path_points > 0 {
-        curvature::path_integral(meter, search, options.path_points, table)?;
-        tell(table);
-    }
-    if calibrated && !options.probe.is_empty() {
-        probe::predict_kl(meter, &options.probe, table)?;
-        tell(table);
-    }
-    if options.trust > 0 {
-        trust::establish(meter, search, options.trust, table)?;
-        tell(table);
-    }
-    if options.refine > 0 {
-        refine::refine(meter, search, options.refine, table)?;
-        tell(table);
-    }
-    Ok(())
+    table.evidence.search = Some(trust::hash_of(search));
+    let mut step = |wanted: bool, fill: &dyn Fn(&mut Table) -> Result<()>| {
+        if wanted {
+            fill(table)?;
+            table.rows.iter().for_each(|row| meter.cx.send(JobEvent::Row(Box::new(row.clone()))));
+        }
+        Ok(())
+    };
+    step(options.hessian_probes > 0, &|table| curvature::hessian_trace(meter, search, options.hessian_probes, table))?;
+    step(options.path_points > 0, &|table| curvature::path_integral(meter, search, options.path_points, table))?;
+    step(calibrated && !options.probe.is_empty(), &|table| probe::predict_kl(meter, &options.probe, table))?;
+    step(options.trust > 0, &|table| trust::establish(meter, search, options.trust, table))?;
+    step(options.refine > 0, &|table| refine::refine(meter, search, options.refine, table))
 }
 
 /// What must fit before any work; gives the rounder.
@@ -158,8 +145,12 @@ fn check(source: &Source, tensors: &[usize], calibration: Option<&Calibration>, 
     if options.formats.is_empty() {
         return Err(Error::Input("there are no candidate formats to measure".to_owned()));
     }
+    if let Some(candidate) = options.formats.iter().find(|c| c.residual.is_some_and(|residual| residual.shift)) {
+        let why = "no metric of the table sees what a bias takes away; write the shift into [residuals] of the recipe";
+        return Err(Error::unsupported(format!("measuring {candidate}"), why));
+    }
     for entry in tensors.iter().map(|&i| &source.tensors[i]) {
-        let fallen = options.formats.iter().map(|f| f.for_columns(entry.columns()));
+        let fallen = options.formats.iter().map(|f| f.format.for_columns(entry.columns()));
         if let Some(unknown) = fallen.into_iter().find(|f| !f.can_encode()) {
             return Err(Error::unsupported(format!("encoding {unknown}"), format!("{} would be {unknown}, which can only be read", entry.name)));
         }
@@ -223,7 +214,7 @@ mod tests {
     }
 
     fn options(formats: &[T]) -> MeasureOptions {
-        MeasureOptions { formats: formats.iter().copied().map(Format::Ggml).collect(), rounding: "nearest".to_owned(), ..MeasureOptions::default() }
+        MeasureOptions { formats: formats.iter().map(|t| Format::Ggml(*t).into()).collect(), rounding: "nearest".to_owned(), ..MeasureOptions::default() }
     }
 
     #[test]

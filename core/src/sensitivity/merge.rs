@@ -34,12 +34,12 @@ impl Table {
 
 fn merge_row(known: &mut Row, newer: Row) {
     for cell in newer.cells {
-        match known.cells.iter_mut().find(|c| c.stored_as == cell.stored_as) {
+        match known.cells.iter_mut().find(|c| c.stored() == cell.stored()) {
             Some(old) => *old = merged(old, cell),
             None => known.cells.push(cell),
         }
     }
-    known.cells.sort_by(|a, b| a.stored_as.bits().total_cmp(&b.stored_as.bits()));
+    known.cells.sort_by_key(|cell| cell.bytes);
 }
 
 /// The newer cell, with what only the older knows.

@@ -2,71 +2,78 @@
 
 use super::descriptors::{Descriptors, zero_share};
 use super::metrics::{CellMetric, Subject, powers};
-use super::{Cell, Measures, Row};
+use super::{Cell, Row};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::compute::{Backend, DeviceChoice, KernelCall, backend};
-use crate::error::{Error, Result};
-use crate::job::JobContext;
+use crate::compute::KernelCall;
+use crate::error::Result;
+use crate::job::{Encoder, JobContext};
 use crate::report::NoticeKind;
-use crate::round::{Evidence, Inputs, Rounded, Rounder};
+use crate::residual::Candidate;
+use crate::round::{Evidence, Rounder};
 use crate::source::{Source, TensorEntry};
 use rayon::prelude::*;
-use std::sync::Arc;
 
 /// What all tensors are measured with.
 pub(super) struct Meter<'a> {
     pub source: &'a Source,
     pub cx: &'a JobContext,
-    inputs: Inputs<'a>,
-    rounder: &'static dyn Rounder,
-    device: Arc<dyn Backend>,
+    /// Rounds as a job does.
+    encoder: Encoder<'a>,
 }
 
 impl<'a> Meter<'a> {
-    pub fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Result<Self> {
-        Ok(Self { source, cx, inputs: Inputs::new(calibration), rounder, device: device(calibration, cx)? })
+    pub fn new(source: &'a Source, calibration: Option<&'a Calibration>, rounder: &'static dyn Rounder, cx: &'a JobContext) -> Self {
+        Self { source, cx, encoder: Encoder::new(source, calibration, rounder, cx) }
     }
 
-    /// The bytes of a tensor as [`Self::row`] measured them.
-    pub fn encoded(&self, index: usize, stored_as: Format) -> Result<Vec<u8>> {
+    /// The bytes of a tensor as [`Self::row`] measured them: codes, then the residual.
+    pub fn encoded(&self, index: usize, stored: Candidate) -> Result<Vec<u8>> {
         let entry = &self.source.tensors[index];
         let mut weights = self.source.view(index).to_f32()?;
         self.zero_non_finite(entry, &mut weights);
         let columns = entry.columns();
-        let importance = self.inputs.importance(&entry.name, columns);
-        let hessian = self.inputs.hessian(&entry.name, columns)?;
-        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, cancel: Some(&self.cx.cancel) };
-        Ok(self.rounder.round(&weights, columns, stored_as, evidence)?.bytes)
+        let importance = self.encoder.inputs.importance(&entry.name, columns);
+        let hessian = self.encoder.inputs.hessian(&entry.name, columns)?;
+        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
+        // What there is to tell of it was told when it was measured.
+        let mut bytes = self.encoder.codes(entry, &weights, stored.format, evidence, &mut Vec::new())?;
+        if let Some(residual) = stored.residual {
+            let mut quantized = vec![0.0; weights.len()];
+            stored.format.decode(&bytes, &mut quantized);
+            bytes.extend(residual.encode_for(&self.encoder.inputs, &entry.name, &weights, &quantized, columns)?);
+        }
+        Ok(bytes)
     }
 
     /// The weights of a tensor after encoding and decoding.
-    pub fn quantized(&self, index: usize, stored_as: Format) -> Result<Vec<f32>> {
-        let mut quantized = vec![0.0; self.source.tensors[index].elements()];
-        stored_as.decode(&self.encoded(index, stored_as)?, &mut quantized);
+    pub fn quantized(&self, index: usize, stored: Candidate) -> Result<Vec<f32>> {
+        let entry = &self.source.tensors[index];
+        let mut quantized = vec![0.0; entry.elements()];
+        stored.decode(&self.encoded(index, stored)?, &mut quantized, entry.columns());
         Ok(quantized)
     }
 
     /// Measures one tensor by all of `metrics`.
-    pub fn row(&self, index: usize, formats: &[Format], metrics: &[&dyn CellMetric]) -> Result<(Row, Descriptors)> {
+    pub fn row(&self, index: usize, candidates: &[Candidate], metrics: &[&dyn CellMetric]) -> Result<(Row, Descriptors)> {
         self.cx.checkpoint()?;
         let entry = &self.source.tensors[index];
         let (rows, columns) = (entry.rows(), entry.columns());
         let mut weights = self.source.view(index).to_f32()?;
         self.zero_non_finite(entry, &mut weights);
-        for &wanted in formats {
+        for wanted in candidates.iter().map(|c| c.format) {
             let used = wanted.for_columns(columns);
             if used != wanted {
                 // Once for a row length: every model whose rows are short would else say it of each tensor.
                 self.cx.reporter.notice(None, NoticeKind::RowFallback { wanted, used, columns });
             }
         }
-        let importance = self.inputs.importance(&entry.name, columns);
-        if importance.is_none() && self.inputs.is_calibrated() {
+        let importance = self.encoder.inputs.importance(&entry.name, columns);
+        if importance.is_none() && self.encoder.inputs.is_calibrated() {
             self.cx.reporter.notice(Some(&entry.name), NoticeKind::NoStatistics);
         }
         let importance = importance.as_deref();
-        let hessian = self.inputs.hessian(&entry.name, columns)?;
+        let hessian = self.encoder.inputs.hessian(&entry.name, columns)?;
         let gram = hessian.as_ref().map(|h| h.values());
         let layer_power = |matrix: &[f32]| gram.map(|h| self.layer_power(matrix, columns, h)).transpose();
         let norm = powers(&weights, columns, importance);
@@ -74,34 +81,42 @@ impl<'a> Meter<'a> {
         let descriptors = Descriptors::of(&weights);
 
         let mut cells = Vec::new();
-        let mut remarks: Vec<String> = Vec::new();
-        for (format, stored_as) in distinct(formats, columns) {
+        let mut remarks: Vec<NoticeKind> = Vec::new();
+        // Candidates of one format are neighbours, and rounded once.
+        let mut codes: Option<(Format, Vec<u8>)> = None;
+        for (wanted, stored) in distinct(candidates, columns) {
             self.cx.checkpoint()?;
-            let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, cancel: Some(&self.cx.cancel) };
-            let Rounded { bytes, remark } = self.rounder.round(&weights, columns, stored_as, evidence)?;
-            remarks.extend(remark);
-            let difference = difference(&weights, columns, stored_as, &bytes);
+            let bytes = match codes.take().filter(|(format, _)| *format == stored.format) {
+                Some((_, bytes)) => bytes,
+                None => {
+                    let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
+                    self.encoder.codes(entry, &weights, stored.format, evidence, &mut remarks)?
+                }
+            };
+            let mut difference = vec![0.0; weights.len()];
+            stored.format.decode(&bytes, &mut difference);
+            if let Some(residual) = stored.residual {
+                let kept = residual.encode_for(&self.encoder.inputs, &entry.name, &weights, &difference, columns)?;
+                residual.add(&kept, &mut difference, columns);
+            }
+            subtract(&mut difference, &weights, columns);
+            codes = Some((stored.format, bytes));
             let error = powers(&difference, columns, importance);
             let subject = Subject { tensor: &entry.name, difference: &difference, norm: &norm, error: &error, output, output_error: layer_power(&difference)? };
-            let mut cell = Cell {
-                format,
-                stored_as,
-                bytes: stored_as.tensor_bytes(rows, columns),
-                weight_error: 0.0,
-                imatrix_error: None,
-                activation_error: None,
-                predicted_kl: None,
-                more: Measures { zero_share: Some(zero_share(&weights, &difference)), ..Measures::default() },
-            };
+            let mut cell = Cell::new(wanted, stored, stored.bytes(rows, columns), 0.0);
+            cell.more.zero_share = Some(zero_share(&weights, &difference));
             for metric in metrics {
                 cell.set(metric.metric(), metric.of_difference(&subject)?);
             }
             cells.push(cell);
         }
+        if candidates.iter().any(|c| c.residual.is_some()) {
+            cells.sort_by_key(|cell| cell.bytes);
+        }
         // Most of them are of the tensor and not of the format.
         remarks.dedup();
-        for text in remarks {
-            self.cx.reporter.notice(Some(&entry.name), NoticeKind::Other { text });
+        for remark in remarks {
+            self.cx.reporter.notice(Some(&entry.name), remark);
         }
         let row = Row {
             tensor: entry.name.clone(),
@@ -122,44 +137,31 @@ impl<'a> Meter<'a> {
         self.cx.reporter.notice(Some(&entry.name), NoticeKind::NonFinite { count, first });
     }
 
-    /// tr(MHMᵀ) of a matrix of weights or of errors, on the device; on the CPU where that fails.
+    /// tr(MHMᵀ) of a matrix of weights or of errors.
     fn layer_power(&self, matrix: &[f32], columns: usize, hessian: &[f32]) -> Result<f64> {
         let mut row_errors = vec![0.0f32; matrix.len() / columns];
-        let mut run =
-            |device: &dyn Backend| device.run(KernelCall::LayerError { difference: matrix, columns, hessian, row_errors: &mut row_errors }, &self.cx.cancel);
-        match run(&*self.device) {
-            Err(Error::Device { device, detail }) => {
-                self.cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: format!("{device}: {detail}") });
-                run(&*backend(&DeviceChoice::Cpu)?)?;
-            }
-            other => other?,
-        }
+        self.cx.compute(|device| {
+            let call = KernelCall::LayerError { difference: matrix, columns, hessian, row_errors: &mut row_errors };
+            device.run(call, &self.cx.cancel)
+        })?;
         Ok(row_errors.iter().map(|&e| f64::from(e)).sum::<f64>().max(0.0))
     }
 }
 
-/// The device for layer errors; the CPU where there are none to compute, or where the one asked for is not there.
-fn device(calibration: Option<&Calibration>, cx: &JobContext) -> Result<Arc<dyn Backend>> {
-    let has_gram = calibration.is_some_and(|c| c.inputs.values().any(|i| i.gram.is_some()));
-    backend(if has_gram { &cx.device } else { &DeviceChoice::Cpu }).or_else(|error| {
-        cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
-        backend(&DeviceChoice::Cpu)
-    })
-}
-
-/// The candidates that are stored differently in rows of `columns`, with what they are stored as, by rising bits. Of candidates stored
-/// alike the one that needs no fallback stands for all.
-fn distinct(formats: &[Format], columns: usize) -> Vec<(Format, Format)> {
-    let mut distinct: Vec<(Format, Format)> = Vec::new();
-    for &format in formats {
-        let stored = format.for_columns(columns);
+/// The candidates that are stored differently in rows of `columns`, with what they are stored as, by rising bits of the format. Of candidates
+/// stored alike the one that needs no fallback stands for all.
+fn distinct(candidates: &[Candidate], columns: usize) -> Vec<(Candidate, Candidate)> {
+    let mut distinct: Vec<(Candidate, Candidate)> = Vec::new();
+    for &candidate in candidates {
+        let stored = candidate.for_columns(columns);
         match distinct.iter_mut().find(|(_, other)| *other == stored) {
-            Some(known) if format == stored => known.0 = format,
+            Some(known) if candidate == stored => known.0 = candidate,
             Some(_) => {}
-            None => distinct.push((format, stored)),
+            None => distinct.push((candidate, stored)),
         }
     }
-    distinct.sort_by(|a, b| a.1.bits().total_cmp(&b.1.bits()));
+    let first = |format: Format| candidates.iter().position(|c| c.for_columns(columns).format == format);
+    distinct.sort_by(|(_, a), (_, b)| a.format.bits().total_cmp(&b.format.bits()).then(first(a.format).cmp(&first(b.format))));
     distinct
 }
 
@@ -168,15 +170,12 @@ pub(super) fn chunk_rows(columns: usize) -> usize {
     (65_536 / columns.max(1)).max(1)
 }
 
-/// Δ = Ŵ − W.
-fn difference(weights: &[f32], columns: usize, stored_as: Format, bytes: &[u8]) -> Vec<f32> {
-    let mut difference = vec![0.0f32; weights.len()];
-    stored_as.decode(bytes, &mut difference);
+/// Ŵ becomes Δ = Ŵ − W.
+fn subtract(quantized: &mut [f32], weights: &[f32], columns: usize) {
     let chunk = chunk_rows(columns) * columns;
-    difference.par_chunks_mut(chunk).zip(weights.par_chunks(chunk)).for_each(|(difference, weights)| {
-        for (d, w) in difference.iter_mut().zip(weights) {
-            *d -= w;
+    quantized.par_chunks_mut(chunk).zip(weights.par_chunks(chunk)).for_each(|(quantized, weights)| {
+        for (q, w) in quantized.iter_mut().zip(weights) {
+            *q -= w;
         }
     });
-    difference
 }

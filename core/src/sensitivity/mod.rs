@@ -18,5 +18,5 @@ pub use descriptors::Descriptors;
 pub use fit::Fit;
 pub use measure::{MeasureOptions, measure};
 pub use table::{Cell, Evidence, Measures, Metric, Row, Table};
-pub use trust::{Correlation, Joint, ProbedCell, Trust};
+pub use trust::{Correlation, Joint, ProbedCell, Trust, judge};
 pub use work::{PROBE_LENGTH, PROBE_SEQUENCES, calibration_work, gradient_sequences, gradient_work, probe_sequences, probe_work};

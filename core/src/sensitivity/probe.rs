@@ -43,7 +43,7 @@ pub(super) fn predict_kl(meter: &Meter<'_>, sequences: &[Vec<u32>], table: &mut 
     let names: Vec<String> = table.rows.iter().map(|r| r.tensor.clone()).collect();
     let references: Vec<Option<(Format, f64)>> = table.rows.iter().map(reference).collect();
     let replacement = |row: usize| match (references[row], meter.source.find(&names[row])) {
-        (Some((stored_as, _)), Some(index)) => meter.quantized(index, stored_as),
+        (Some((stored_as, _)), Some(index)) => meter.quantized(index, stored_as.into()),
         _ => Err(Error::MissingTensor { name: names[row].clone() }),
     };
     let measured = measured_kl(meter.source, &names, &replacement, sequences, meter.cx)?;
@@ -55,7 +55,7 @@ pub(super) fn predict_kl(meter: &Meter<'_>, sequences: &[Vec<u32>], table: &mut 
             continue;
         };
         gain.gains.insert(row.tensor.clone(), measured.kl.max(NOISE) / error.max(f64::MIN_POSITIVE));
-        for cell in row.cells.iter_mut().filter(|c| c.stored_as == stored_as) {
+        for cell in row.cells.iter_mut().filter(|c| c.stored() == stored_as.into()) {
             (cell.more.measured_kl, cell.more.measured_kl_error) = (Some(measured.kl), Some(measured.error));
         }
     }
@@ -73,10 +73,10 @@ pub(super) fn fill(table: &mut Table, metric: &dyn CellMetric) {
     }
 }
 
-/// The candidate nearest to the reference error, and its error.
+/// The format nearest to the reference error, and its error. Candidates with a residual are scaled from it like all others.
 pub(super) fn reference(row: &Row) -> Option<(Format, f64)> {
     let distance = |cell: &Cell| (error_of(&row.cells, cell).max(f64::MIN_POSITIVE) / REFERENCE_ERROR).ln().abs();
-    let cell = row.cells.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+    let cell = row.cells.iter().filter(|c| c.residual.is_none()).min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
     Some((cell.stored_as, error_of(&row.cells, cell)))
 }
 
@@ -87,16 +87,7 @@ mod tests {
 
     #[test]
     fn the_reference_is_the_candidate_nearest_to_one_percent() {
-        let cell = |t: GgmlType, error: f64| Cell {
-            format: Format::Ggml(t),
-            stored_as: Format::Ggml(t),
-            bytes: 1,
-            weight_error: 1.0,
-            imatrix_error: None,
-            activation_error: Some(error),
-            predicted_kl: None,
-            more: crate::sensitivity::Measures::default(),
-        };
+        let cell = |t: GgmlType, error: f64| Cell { activation_error: Some(error), ..crate::allocate::testing::cell(t, 2, 32, 1.0) };
         let mut row = Row {
             tensor: "x".into(),
             role: crate::source::Role::Query,

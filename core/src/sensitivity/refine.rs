@@ -4,8 +4,8 @@ use super::meter::Meter;
 use super::probe::can_measure;
 use super::trust::{calibrate, measure_cells};
 use super::{Metric, Row, Table};
-use crate::codec::Format;
 use crate::error::Result;
+use crate::residual::Candidate;
 
 /// Sizes whose best allocations are looked at, in stored bits a weight.
 const BITS: [f64; 4] = [3.5, 4.5, 5.5, 6.5];
@@ -22,9 +22,9 @@ pub(super) fn refine(meter: &Meter<'_>, sequences: &[Vec<u32>], count: usize, ta
 }
 
 /// The cells that were not measured yet and have the greatest share of the cost of an allocation at any of [`BITS`].
-fn most_valuable(rows: &[Row], metric: Metric, count: usize) -> Vec<(String, Format)> {
+fn most_valuable(rows: &[Row], metric: Metric, count: usize) -> Vec<(String, Candidate)> {
     let weights: f64 = rows.iter().map(|r| r.shape.iter().product::<usize>() as f64).sum();
-    let mut shares: Vec<(f64, String, Format)> = Vec::new();
+    let mut shares: Vec<(f64, String, Candidate)> = Vec::new();
     for bits in BITS {
         let picks = allocation(rows, metric, bits * weights / 8.0);
         let cost = |(row, cell): (&Row, usize)| row.cells[cell].metric(metric).unwrap_or(0.0);
@@ -32,15 +32,15 @@ fn most_valuable(rows: &[Row], metric: Metric, count: usize) -> Vec<(String, For
         for (row, pick) in rows.iter().zip(picks) {
             let Some(pick) = pick.filter(|pick| row.cells[*pick].more.measured_kl.is_none()) else { continue };
             let share = cost((row, pick)) / total.max(f64::MIN_POSITIVE);
-            let stored_as = row.cells[pick].stored_as;
-            match shares.iter_mut().find(|(_, tensor, format)| *tensor == row.tensor && *format == stored_as) {
+            let stored = row.cells[pick].stored();
+            match shares.iter_mut().find(|(_, tensor, candidate)| *tensor == row.tensor && *candidate == stored) {
                 Some((known, ..)) => *known = known.max(share),
-                None => shares.push((share, row.tensor.clone(), stored_as)),
+                None => shares.push((share, row.tensor.clone(), stored)),
             }
         }
     }
     shares.sort_by(|a, b| b.0.total_cmp(&a.0));
-    shares.into_iter().take(count).map(|(_, tensor, format)| (tensor, format)).collect()
+    shares.into_iter().take(count).map(|(_, tensor, candidate)| (tensor, candidate)).collect()
 }
 
 /// The cell of each row that is cheapest at one price of a byte for all, the price at which they take about `bytes`. (The exact solver
@@ -68,25 +68,12 @@ fn allocation(rows: &[Row], metric: Metric, bytes: f64) -> Vec<Option<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::allocate::testing::cell;
     use crate::codec::GgmlType as T;
-    use crate::sensitivity::{Cell, Measures};
     use crate::source::Role;
 
     fn row(tensor: &str, costs: [f64; 3]) -> Row {
-        let cells = [T::Q2_K, T::Q4_K, T::Q8_0].into_iter().zip(costs).map(|(t, cost)| {
-            let format = Format::Ggml(t);
-            let bytes = format.tensor_bytes(64, 256);
-            Cell {
-                format,
-                stored_as: format,
-                bytes,
-                weight_error: cost,
-                imatrix_error: None,
-                activation_error: None,
-                predicted_kl: None,
-                more: Measures::default(),
-            }
-        });
+        let cells = [T::Q2_K, T::Q4_K, T::Q8_0].into_iter().zip(costs).map(|(t, cost)| cell(t, 64, 256, cost));
         Row { tensor: tensor.into(), role: Role::Up, block: Some(0), fused: None, shape: vec![64, 256], source_bytes: 0, cells: cells.collect() }
     }
 

@@ -4,6 +4,7 @@ use super::Trust;
 use super::descriptors::Descriptors;
 use crate::codec::Format;
 use crate::error::Result;
+use crate::residual::{Candidate, Residual};
 use crate::source::Role;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,10 @@ pub struct Cell {
     pub format: Format,
     /// What is really stored (rows that are not whole blocks fall back).
     pub stored_as: Format,
-    /// Exact bytes of the tensor, without padding.
+    /// What is kept of the rounding error beside it; the errors are those behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Residual>,
+    /// Exact bytes of the tensor, residual included, without padding.
     pub bytes: u64,
     /// ‖Δ‖² / ‖W‖².
     pub weight_error: f64,
@@ -131,6 +135,31 @@ pub struct Measures {
 }
 
 impl Cell {
+    /// A cell of a candidate that is stored so in so many bytes, with its weight error alone.
+    pub fn new(candidate: Candidate, stored: Candidate, bytes: u64, weight_error: f64) -> Self {
+        Self {
+            format: candidate.format,
+            stored_as: stored.format,
+            residual: stored.residual,
+            bytes,
+            weight_error,
+            imatrix_error: None,
+            activation_error: None,
+            predicted_kl: None,
+            more: Measures::default(),
+        }
+    }
+
+    /// What was asked for.
+    pub fn candidate(&self) -> Candidate {
+        Candidate { format: self.format, residual: self.residual }
+    }
+
+    /// What is really stored.
+    pub fn stored(&self) -> Candidate {
+        Candidate { format: self.stored_as, residual: self.residual }
+    }
+
     /// The value of a metric, when it was measured.
     pub fn metric(&self, metric: Metric) -> Option<f64> {
         match metric {
@@ -178,7 +207,7 @@ pub struct Row {
     pub shape: Vec<usize>,
     /// Bytes in the source.
     pub source_bytes: u64,
-    /// One for each distinct stored format, by rising bytes.
+    /// One for each distinct stored candidate, by rising bytes.
     pub cells: Vec<Cell>,
 }
 

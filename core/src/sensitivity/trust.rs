@@ -6,11 +6,14 @@ use super::fit::Fit;
 use super::meter::Meter;
 use super::probe::{NOISE, can_measure, reference};
 use super::{Metric, Row, Table};
+use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::error::Result;
-use crate::job::JobEvent;
+use crate::error::{Error, Result};
+use crate::job::{JobContext, JobEvent};
 use crate::numeric::metric::rank_correlation;
-use crate::source::Role;
+use crate::residual::{Candidate, Residual};
+use crate::round::rounder;
+use crate::source::{Role, Source};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -21,10 +24,20 @@ pub struct ProbedCell {
     pub tensor: String,
     /// What it was stored as.
     pub stored_as: Format,
+    /// What was kept of its rounding error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Residual>,
     /// Nats per token.
     pub kl: f64,
     /// Its standard error.
     pub error: f64,
+}
+
+impl ProbedCell {
+    /// What it was stored as, with what was kept.
+    pub fn stored(&self) -> Candidate {
+        Candidate { format: self.stored_as, residual: self.residual }
+    }
 }
 
 /// A metric held against what was measured.
@@ -96,6 +109,41 @@ impl Trust {
     }
 }
 
+/// As [`super::measure`] with trust, of a table that is there: `count` cells are measured at the logits of `sequences`, its metrics are held against
+/// them, and [`Metric::CalibratedKl`] is filled.
+///
+/// # Errors
+/// `Mismatch` for the table of another model or calibration; `Unsupported` for a model that cannot run, and where too few cells are left
+/// to measure; `Cancelled`.
+pub fn judge(source: &Source, calibration: Option<&Calibration>, table: &Table, sequences: &[Vec<u32>], count: usize, cx: &JobContext) -> Result<Table> {
+    let mismatch = |expected: String, got: String| Error::Mismatch { operation: "judge the metrics of a table", expected, got };
+    if table.model != source.fingerprint {
+        return Err(mismatch(format!("a table of the model {}", source.fingerprint), format!("one of the model {}", table.model)));
+    }
+    if table.calibration != calibration.map(Calibration::hash) {
+        return Err(mismatch("the calibration that the table was measured with".to_owned(), "another, or none".to_owned()));
+    }
+    source.config.predicts_tokens()?;
+    let unknown = || Error::unsupported(format!("rounding {}", table.rounding), "it is not one of the rounders");
+    let meter = Meter::new(source, calibration, rounder(&table.rounding).ok_or_else(unknown)?, cx);
+    let mut judged = Table { evidence: super::Evidence { trust: None, ..table.evidence.clone() }, ..table.clone() };
+    judged.evidence.search = Some(hash_of(sequences));
+    establish(&meter, sequences, count, &mut judged)?;
+    match judged.evidence.trust {
+        Some(_) => Ok(judged),
+        None => Err(Error::unsupported("judging the metrics", "too few cells could be measured at the logits, or no metric is above their noise")),
+    }
+}
+
+/// blake3 of the tokens that cells are measured on.
+pub(super) fn hash_of(sequences: &[Vec<u32>]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    sequences.iter().for_each(|sequence| {
+        hasher.update(bytemuck::cast_slice(sequence)).update(b"|");
+    });
+    hasher.finalize().to_hex().to_string()
+}
+
 /// Measures `count` cells and holds the table's metrics against them; fills [`Metric::MeasuredKl`] of those and [`Metric::CalibratedKl`] of all.
 pub(super) fn establish(meter: &Meter<'_>, sequences: &[Vec<u32>], count: usize, table: &mut Table) -> Result<()> {
     if !can_measure(meter, "trust")? {
@@ -105,24 +153,24 @@ pub(super) fn establish(meter: &Meter<'_>, sequences: &[Vec<u32>], count: usize,
     measure_cells(meter, sequences, &chosen, table)?;
     let mut probed = Encoded::new();
     let mut cells = Vec::new();
-    for (tensor, stored_as) in chosen {
-        let measures = cell_of(table, &tensor, stored_as).map(|cell| cell.more);
+    for (tensor, stored) in chosen {
+        let measures = cell_of(table, &tensor, stored).map(|cell| cell.more);
         if let (Some(index), Some((kl, error))) = (meter.source.find(&tensor), measures.and_then(|m| m.measured_kl.zip(m.measured_kl_error))) {
-            probed.insert(tensor.clone(), (stored_as, meter.encoded(index, stored_as)?));
-            cells.push(ProbedCell { tensor, stored_as, kl, error });
+            probed.insert(tensor.clone(), (stored, meter.encoded(index, stored)?));
+            cells.push(ProbedCell { tensor, stored_as: stored.format, residual: stored.residual, kl, error });
         }
     }
     let correlations = correlations(table, &cells);
     let Some(best) = correlations.iter().find(|c| table.has(c.metric)).map(|c| c.metric) else { return Ok(()) };
     let pairs: Vec<(f64, f64)> =
-        cells.iter().filter_map(|p| Some((cell_of(table, &p.tensor, p.stored_as)?.metric(best)?, p.kl))).filter(|(_, kl)| *kl > NOISE).collect();
+        cells.iter().filter_map(|p| Some((cell_of(table, &p.tensor, p.stored())?.metric(best)?, p.kl))).filter(|(_, kl)| *kl > NOISE).collect();
     let Some(fit) = Fit::of(&pairs) else { return Ok(()) };
     let together = joint_kl(meter.source, &probed, sequences, meter.cx)?;
     let probed_together = Joint { tensors: cells.len(), separately: cells.iter().map(|c| c.kl).sum(), together: together.kl, error: together.error };
     let all = joint_kl(meter.source, &references(meter, table)?, sequences, meter.cx)?;
     let alone = |row: &Row| {
         let (stored_as, _) = reference(row)?;
-        Some(fit.kl(row.cells.iter().find(|c| c.stored_as == stored_as)?.metric(best)?))
+        Some(fit.kl(row.cells.iter().find(|c| c.stored() == stored_as.into())?.metric(best)?))
     };
     let all_together = Joint { tensors: table.rows.len(), separately: table.rows.iter().filter_map(alone).sum(), together: all.kl, error: all.error };
     let tokens = sequences.iter().map(Vec::len).sum();
@@ -152,16 +200,16 @@ pub(super) fn calibrate(table: &mut Table) {
 }
 
 /// Measures these cells at the logits and keeps it; a row that changed is an event.
-pub(super) fn measure_cells(meter: &Meter<'_>, sequences: &[Vec<u32>], cells: &[(String, Format)], table: &mut Table) -> Result<()> {
+pub(super) fn measure_cells(meter: &Meter<'_>, sequences: &[Vec<u32>], cells: &[(String, Candidate)], table: &mut Table) -> Result<()> {
     let names: Vec<String> = cells.iter().map(|(tensor, _)| tensor.clone()).collect();
     let replacement = |i: usize| {
-        let index = meter.source.find(&names[i]).ok_or_else(|| crate::Error::MissingTensor { name: names[i].clone() })?;
+        let index = meter.source.find(&names[i]).ok_or_else(|| Error::MissingTensor { name: names[i].clone() })?;
         meter.quantized(index, cells[i].1)
     };
     let measured = measured_kl(meter.source, &names, &replacement, sequences, meter.cx)?;
-    for ((tensor, stored_as), measured) in cells.iter().zip(measured) {
+    for ((tensor, stored), measured) in cells.iter().zip(measured) {
         let (Some(row), Some(measured)) = (table.rows.iter_mut().find(|r| r.tensor == *tensor), measured) else { continue };
-        for cell in row.cells.iter_mut().filter(|c| c.stored_as == *stored_as) {
+        for cell in row.cells.iter_mut().filter(|c| c.stored() == *stored) {
             (cell.more.measured_kl, cell.more.measured_kl_error) = (Some(measured.kl), Some(measured.error));
         }
         meter.cx.send(JobEvent::Row(Box::new(row.clone())));
@@ -169,18 +217,18 @@ pub(super) fn measure_cells(meter: &Meter<'_>, sequences: &[Vec<u32>], cells: &[
     Ok(())
 }
 
-fn cell_of<'a>(table: &'a Table, tensor: &str, stored_as: Format) -> Option<&'a super::Cell> {
-    table.row(tensor)?.cells.iter().find(|c| c.stored_as == stored_as)
+fn cell_of<'a>(table: &'a Table, tensor: &str, stored: Candidate) -> Option<&'a super::Cell> {
+    table.row(tensor)?.cells.iter().find(|c| c.stored() == stored)
 }
 
 /// Cells that differ in all that may matter: roles by turns, and in each of them blocks and candidates that fill their ranges evenly
 /// (multiples of irrational numbers). A tensor comes once, so that all can be replaced together; what is measured already is left out.
-pub(super) fn choose(rows: &[Row], count: usize) -> Vec<(String, Format)> {
+pub(super) fn choose(rows: &[Row], count: usize) -> Vec<(String, Candidate)> {
     let mut roles: IndexMap<Role, Vec<&Row>> = IndexMap::new();
     for row in rows.iter().filter(|r| !r.cells.is_empty()) {
         roles.entry(row.role).or_default().push(row);
     }
-    let mut chosen: IndexMap<String, Format> = IndexMap::new();
+    let mut chosen: IndexMap<String, Candidate> = IndexMap::new();
     for turn in 0.. {
         let before = chosen.len();
         for (at, rows) in roles.values().enumerate() {
@@ -189,7 +237,7 @@ pub(super) fn choose(rows: &[Row], count: usize) -> Vec<(String, Format)> {
             let from = place(0.618_033_988_75, rows.len());
             let free = (0..rows.len()).map(|i| rows[(from + i) % rows.len()]).find(|row| !chosen.contains_key(&row.tensor));
             let Some(row) = free.filter(|_| chosen.len() < count) else { continue };
-            let fresh: Vec<Format> = row.cells.iter().filter(|c| c.more.measured_kl.is_none()).map(|c| c.stored_as).collect();
+            let fresh: Vec<Candidate> = row.cells.iter().filter(|c| c.more.measured_kl.is_none()).map(super::Cell::stored).collect();
             if !fresh.is_empty() {
                 chosen.insert(row.tensor.clone(), fresh[place(0.754_877_666_25, fresh.len())]);
             }
@@ -204,7 +252,7 @@ pub(super) fn choose(rows: &[Row], count: usize) -> Vec<(String, Format)> {
 /// Each metric against the cells, best first. Of metrics that rank alike the one with the smaller spread is better.
 fn correlations(table: &Table, cells: &[ProbedCell]) -> Vec<Correlation> {
     let of = |metric: Metric| {
-        let pairs: Vec<(f64, f64)> = cells.iter().filter_map(|p| Some((cell_of(table, &p.tensor, p.stored_as)?.metric(metric)?, p.kl))).collect();
+        let pairs: Vec<(f64, f64)> = cells.iter().filter_map(|p| Some((cell_of(table, &p.tensor, p.stored())?.metric(metric)?, p.kl))).collect();
         if pairs.len() < 3 {
             return None;
         }

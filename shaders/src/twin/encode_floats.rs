@@ -5,7 +5,7 @@
 //! best and the plain scale (the largest magnitude becomes the largest level) by the error they make as they are stored.
 
 pub use crate::blocks::Params;
-use crate::lanes::{LANES, LEAST, Lanes, TINY, array, max, ratio, reciprocal, smallest, spread, whole};
+use crate::lanes::{LANES, LEAST, Lanes, TINY, array, max, quotient, reciprocal, smallest, spread, whole};
 
 /// The values that codes stand for.
 pub trait Grid: Copy + Sync {
@@ -111,7 +111,7 @@ pub fn fit_scale(grid: impl Grid, weights: &impl Weights, stored: impl Fn(f32) -
     for factors in FACTORS {
         let inverse: Lanes = array(|c| reciprocal(plain * factors[c]));
         let [xv, vv] = weights.products(grid, &inverse);
-        let scales: Lanes = array(|c| ratio(xv[c], vv[c]));
+        let scales: Lanes = array(|c| quotient(xv[c], vv[c]));
         let losses: Lanes = array(|c| -(LEAST + scales[c] * xv[c]));
         let c = smallest(&losses);
         if losses[c] < best.0 {

@@ -7,7 +7,7 @@
 //! from one end of the range to the other. With the zero point in the middle, as symmetric grids have it, only the scale is left.
 
 pub use crate::blocks::Params;
-use crate::lanes::{LANES, LEAST, Lanes, TINY, array, ratio, reciprocal, round, smallest, spread, to_half, whole};
+use crate::lanes::{LANES, LEAST, Lanes, TINY, array, quotient, reciprocal, round, smallest, spread, to_half, whole};
 
 /// Scales of the coarse round.
 const COARSE: usize = 24;
@@ -130,7 +130,7 @@ impl Pairs {
     /// Fits each scale by least squares to the codes it gives; returns also the losses, up to a constant.
     pub fn refit(&mut self, weights: &impl Weights, top: f32) -> Lanes {
         let [xv, vv] = weights.products(self, top);
-        self.scale = array(|c| ratio(xv[c], vv[c]));
+        self.scale = array(|c| quotient(xv[c], vv[c]));
         array(|c| -(LEAST + self.scale[c] * xv[c]))
     }
 

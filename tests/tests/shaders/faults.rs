@@ -5,7 +5,11 @@ use super::{devices, gpu, normal};
 use halftone_core::compute::gpu::{Fault, Gpu};
 use halftone_core::compute::{Backend, Cpu, DeviceChoice, KernelCall, backend};
 use halftone_core::error::Error;
-use halftone_core::job::CancelToken;
+use halftone_core::job::{CancelToken, JobContext, JobEvent, QuantizeOptions, quantize};
+use halftone_core::recipe::Recipe;
+use halftone_core::report::{NoticeKind, Reporter};
+use halftone_tests::tiny_model;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn devices_begin_with_the_cpu_and_auto_is_never_software() {
@@ -80,4 +84,47 @@ fn a_lost_device_is_an_error_and_not_a_panic() {
         let error = c.on(&device, &weights, &[], &CancelToken::default()).1.expect_err("lost");
         assert!(matches!(error, Error::Device { .. }), "{error}");
     }
+}
+
+#[test]
+fn a_job_whose_device_fails_goes_on_with_the_cpu_from_the_last_durable_tensor_and_says_so() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("tiny.gguf");
+    tiny_model::write_gguf(&path, 1).expect("model");
+    let source = halftone_core::source::open(&path, &Reporter::default()).expect("open");
+    let format: halftone_core::codec::Format = "INT4-g32".parse().expect("format");
+    let tensors = source.tensors.iter().filter(|t| t.quantizable()).map(|t| (t.name.clone(), format)).collect();
+    let recipe = Recipe { model: source.fingerprint.clone(), rounding: "nearest".into(), tensors, ..Recipe::default() };
+    let records = |job: &str| {
+        let files = std::fs::read_dir(folder.path().join(job).join("records")).expect("records").map(|e| e.expect("entry").path());
+        // What is stored, without the notices in the header.
+        let mut all: Vec<_> = files.map(|path| (path.file_name().map(ToOwned::to_owned), std::fs::read(&path).expect("record"))).collect();
+        all.sort();
+        all
+    };
+    let run =
+        |job: &str, cx: &JobContext| quantize(&source, None, &recipe, &QuantizeOptions { folder: folder.path().join(job) }, cx).expect("the job ends well");
+    run("cpu", &JobContext::silent());
+
+    for fault in [Fault::Lost, Fault::OutOfMemory, Fault::Validation] {
+        let done = AtomicUsize::new(0);
+        let cx = JobContext::new(DeviceChoice::Gpu, move |event| {
+            if matches!(event, JobEvent::Tensor(_)) && done.fetch_add(1, Ordering::Relaxed) == 2 {
+                backend(&DeviceChoice::Gpu).expect("open").gpu().expect("a GPU").fail(fault);
+            }
+        });
+        let job = format!("{fault:?}");
+        run(&job, &cx);
+        let notices = cx.reporter.notices();
+        let told: Vec<_> = notices.iter().filter(|n| matches!(n.kind, NoticeKind::DeviceFallback { .. })).collect();
+        assert_eq!(told.len(), 1, "{fault:?} is told once: {notices:?}");
+        assert!(cx.device_use().is_none(), "{fault:?}: the CPU has gone on");
+        assert_eq!(records(&job), records("cpu"), "{fault:?}: the same integers");
+    }
+    // Whoever asks next gets the device afresh.
+    let cx = JobContext::new(DeviceChoice::Gpu, |_| {});
+    run("again", &cx);
+    assert!(
+        cx.reporter.notices().is_empty() && cx.device_use().is_some_and(|used| used.kernels.iter().any(|k| k.kernel == "encode_groups" && k.seconds > 0.0))
+    );
 }

@@ -3,7 +3,9 @@
 
 mod encode;
 mod faults;
+mod feedback;
 mod layer_error;
+mod peaks;
 mod statistics;
 mod table;
 

@@ -1,6 +1,6 @@
 //! Budget, target, plan, frontier, presets. Every move solves again at once.
 
-use super::{correlation, empty, frontier, memory};
+use super::{correlation, empty, frontier, memory, search};
 use crate::studio::allocation::{Allocation, gap_in_words};
 use crate::studio::command::{Action, Command, Outbox};
 use crate::studio::figures::{self, Figure};
@@ -48,17 +48,14 @@ impl AllocatePane {
             rules(model, ui, outbox);
             if let Some(plan) = &allocation.plan {
                 figures_of(plan, model, ui);
+                search::ui(model, ui, outbox);
             }
             section(ui, "Frontier");
             frontier::ui(model, ui, outbox);
             section(ui, "At other rules");
             presets(model, ui);
-            if !model.session.correlation.is_empty() {
-                section(ui, "Prediction against measurement");
-                let trust = model.session.table.as_ref().and_then(|table| table.evidence.trust.as_ref());
-                let metric = trust.map_or_else(|| model.session.cost_metric(), |trust| trust.best);
-                correlation::ui(&model.session.correlation, metric.label(), ui, outbox);
-            }
+            section(ui, "Prediction against measurement");
+            correlation::ui(model, ui, outbox);
             ui.add_space(8.0);
             ui.horizontal(|ui| {
                 text_button(ui, model, Action::SaveRecipe, outbox);
@@ -192,7 +189,8 @@ fn figures_of(plan: &Plan, model: &ViewModel<'_>, ui: &mut Ui) {
         let unit = if metric.is_kl() { "nats" } else { "" };
         headline(ui, metric.label(), &Figure { value: figures::error(plan.cost), unit }, "");
     });
-    note(ui, gap_in_words(plan.gap));
+    let searched = model.session.allocation.recipe().solver.contains('+');
+    note(ui, gap_in_words(plan.gap, searched));
 }
 
 fn presets(model: &ViewModel<'_>, ui: &mut Ui) {

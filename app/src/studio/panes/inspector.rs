@@ -12,7 +12,7 @@ use crate::studio::widgets::labels::{cell, line, note, text_line};
 use crate::studio::widgets::legend::{Scale, legend};
 use crate::studio::widgets::{picture, plots};
 use egui::epaint::Mesh;
-use egui::{Align, Align2, Layout, Rect, RichText, ScrollArea, Sense, Ui, pos2, vec2};
+use egui::{Align, Align2, Layout, Rect, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, pos2, vec2};
 use egui_plot::{Line, PlotPoint, PlotPoints, Points, Text, VLine};
 use halftone_core::numeric::metric::sqnr_from_relative_error;
 use halftone_core::sensitivity::Row;
@@ -69,7 +69,8 @@ impl InspectorPane {
                         self.view = view;
                     }
                     if self.view == View::Weights {
-                        ui.checkbox(&mut self.log, "Log counts");
+                        let response = ui.checkbox(&mut self.log, "Log").on_hover_text("Counts on a logarithmic scale");
+                        response.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, self.log, "Log counts"));
                     }
                 });
                 ui.add_space(4.0);
@@ -189,6 +190,7 @@ fn channels(kind: &str, absmax: Option<&[f32]>, activations: Option<&[f32]>, ui:
         .y_axis_min_width(32.0)
         .include_y(f64::from(absmax[largest[0]]) * 1.2)
         .x_axis_label(format!("{kind} number"))
+        .x_grid_spacer(plots::round_numbers)
         .show(ui, |plot| {
             plot.line(Line::new("absmax", series(absmax)).color(before).width(1.0).allow_band(false));
             if let Some(activations) = activations.filter(|a| !a.is_empty()) {
@@ -260,7 +262,7 @@ fn candidates(row: Option<&Row>, model: &ViewModel<'_>, ui: &mut Ui, outbox: &mu
         let begun = picture::begin(ui);
         let response = plots::plot("error against bits", (height - 4.0).max(80.0))
             .x_axis_label("Bits per weight")
-            .x_grid_spacer(plots::whole_numbers)
+            .x_grid_spacer(plots::few_whole_numbers)
             .y_grid_spacer(plots::whole_numbers)
             .set_margin_fraction(vec2(0.06, 0.06))
             .y_axis_label(metric.label())

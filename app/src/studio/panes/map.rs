@@ -63,8 +63,9 @@ impl MapPane {
             }
         }
         formats.sort_by(|a, b| a.bits().total_cmp(&b.bits()).then_with(|| a.cmp(b)));
-        ui.horizontal(|ui| {
-            ui.spacing_mut().item_spacing.x = 2.0;
+        // Wrapped, because a row that is wider than the pane would make the map under it as wide.
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing = vec2(2.0, 0.0);
             for action in [Action::Pin, Action::Unpin, Action::HandBack, Action::Exclude] {
                 icon_button(ui, model, action, outbox);
             }

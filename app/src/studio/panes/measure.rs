@@ -40,7 +40,7 @@ pub fn ui(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
         });
         probe_choice(model, ui, outbox);
         section(ui, "Candidates");
-        format_list(ui, MeasureOptions::default().formats.into_iter());
+        format_list(ui, MeasureOptions::default().formats.into_iter().map(|c| c.format));
         ui.add_space(12.0);
         primary_button(ui, model, Action::Measure, outbox);
         let running = model.jobs.iter().rfind(|j| matches!(j.label, "Calibrate" | "Measure"));

@@ -14,6 +14,7 @@ mod measure;
 mod memory;
 mod model;
 mod run;
+mod search;
 pub mod welcome;
 mod why;
 

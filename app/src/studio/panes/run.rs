@@ -10,7 +10,7 @@ use crate::studio::view_model::ViewModel;
 use crate::studio::widgets::buttons::primary_button;
 use crate::studio::widgets::labels::{line, note, section, text_line};
 use crate::studio::widgets::{picture, plots};
-use egui::{Button, ComboBox, ProgressBar, RichText, Role, ScrollArea, Ui, WidgetInfo};
+use egui::{Button, CollapsingHeader, ComboBox, Grid, ProgressBar, RichText, Role, ScrollArea, Ui, WidgetInfo};
 use egui_plot::Points;
 use halftone_core::compute::DeviceChoice;
 use halftone_core::job::TensorDone;
@@ -109,6 +109,7 @@ pub fn progress(job: &Job, ui: &mut Ui, outbox: &mut Outbox) {
             note(ui, format!("{rate}   {left}"));
         }
     }
+    stage_times(job, ui);
     ui.horizontal(|ui| match &job.state {
         JobState::Queued => drop(note(ui, "Waiting")),
         JobState::Running | JobState::Paused => {
@@ -116,7 +117,12 @@ pub fn progress(job: &Job, ui: &mut Ui, outbox: &mut Outbox) {
             if ui.button(if paused { "Resume" } else { "Pause" }).clicked() {
                 outbox.push(Command::Pause(job.id, !paused));
             }
-            if ui.button("Cancel").on_hover_text("Finished tensors are kept").clicked() {
+            let kept = match job.label {
+                "Quantize" => "Finished tensors are kept",
+                "Search" => "The best so far is kept",
+                _ => "What it did so far is lost",
+            };
+            if ui.button("Cancel").on_hover_text(kept).clicked() {
                 outbox.push(Command::Cancel(job.id));
             }
         }
@@ -129,6 +135,47 @@ pub fn progress(job: &Job, ui: &mut Ui, outbox: &mut Outbox) {
         }
         JobState::Failed(message) => {
             ui.label(RichText::new(&message.summary).color(*tokens.bad)).on_hover_text(&message.details);
+        }
+    });
+}
+
+/// Where the time went, stage by stage, and what the device did in it.
+fn stage_times(job: &Job, ui: &mut Ui) {
+    if job.stages.is_empty() {
+        return;
+    }
+    let used = job.device.as_ref();
+    let title = used.map_or_else(|| "Time by stage".to_owned(), |used| format!("Time by stage · {}", used.device));
+    CollapsingHeader::new(title).id_salt(("stage times", job.id)).default_open(used.is_some()).show(ui, |ui| {
+        let columns: &[(&str, &str)] = &[
+            ("Stage", "What was done"),
+            ("Time", "By the clock"),
+            ("Busy", "Share of that time in which the device's kernels ran: an estimate of its utilisation"),
+            ("GB/s", "Bytes that the kernels had to read and write, over the time that they ran"),
+            ("GFLOP/s", "Arithmetic operations over the time that the kernels ran"),
+        ];
+        let columns = &columns[..if used.is_some() { 5 } else { 2 }];
+        Grid::new(("stages", job.id)).num_columns(columns.len()).spacing([14.0, 4.0]).striped(true).show(ui, |ui| {
+            let dim = *theme::tokens(ui).dim;
+            for (name, hint) in columns {
+                ui.label(RichText::new(*name).color(dim)).on_hover_text(*hint);
+            }
+            ui.end_row();
+            for stage in &job.stages {
+                let (wall, device) = (stage.elapsed_secs(), stage.device);
+                ui.label(stage.progress.stage.label());
+                ui.label(figures::duration(wall).to_string());
+                if used.is_some() {
+                    let per_second = |amount: f64| if device.secs > 0.0 { format!("{:.1}", amount / device.secs / 1e9) } else { "–".to_owned() };
+                    ui.label(if device.secs > 0.0 { format!("{:.0} %", 100.0 * (device.secs / wall.max(1e-9)).min(1.0)) } else { "–".to_owned() });
+                    ui.label(per_second(device.bytes));
+                    ui.label(per_second(device.operations));
+                }
+                ui.end_row();
+            }
+        });
+        if used.is_some_and(|used| !used.timestamps) {
+            note(ui, "This device has no timestamps: its times are those of whole submits");
         }
     });
 }

@@ -6,7 +6,6 @@ use crate::studio::view_model::ViewModel;
 use crate::studio::widgets::labels::{note, section, text_line};
 use egui::{RichText, ScrollArea, Ui};
 use halftone_core::allocate::{Group, Held, StepPrice, Why, why};
-use halftone_core::sensitivity::Metric;
 use halftone_core::source::TensorEntry;
 
 /// Draws the view.
@@ -16,14 +15,14 @@ pub fn ui(entry: &TensorEntry, model: &ViewModel<'_>, ui: &mut Ui) {
         note(ui, "Measure the model to see what decides a format");
         return;
     };
-    let format = plan.formats.get(&entry.name).copied();
-    let Some(why) = why(problem, plan.file_bytes, &entry.name, |c| Some(c.format) == format) else {
+    let candidate = plan.candidate(&entry.name);
+    let Some(why) = why(problem, plan.file_bytes, &entry.name, |c| Some(c.candidate()) == candidate) else {
         note(ui, "This tensor is not quantized, or has a format that was not measured");
         return;
     };
-    let unit = if model.session.cost_metric() == Metric::PredictedKl { " nats" } else { "" };
+    let unit = if model.session.cost_metric().is_kl() { " nats" } else { "" };
     ScrollArea::vertical().id_salt("why").auto_shrink([false, false]).show(ui, |ui| {
-        ui.set_max_width(520.0);
+        ui.set_max_width(ui.available_width().min(520.0));
         ui.label(RichText::new(verdict(&why, &problem.groups[why.group])).color(*theme::tokens(ui).text));
         section(ui, "Steps");
         let size = figures::bytes(why.now.bytes).to_string();

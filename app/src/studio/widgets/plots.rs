@@ -21,8 +21,17 @@ pub fn plot<'a>(name: &'a str, height: f32) -> Plot<'a> {
 
 /// Grid lines at whole numbers: decades of a logarithm, bits.
 pub fn whole_numbers(input: GridInput) -> Vec<GridMark> {
+    at_whole_numbers(input, 4.5)
+}
+
+/// The same with half as many lines: labels side by side need more room than labels one above the other.
+pub fn few_whole_numbers(input: GridInput) -> Vec<GridMark> {
+    at_whole_numbers(input, 2.2)
+}
+
+fn at_whole_numbers(input: GridInput, about: f64) -> Vec<GridMark> {
     let (low, high) = input.bounds;
-    let step = ((high - low) / 4.5).ceil().max(1.0);
+    let step = ((high - low) / about).ceil().max(1.0);
     let first = (low / step).ceil() as i64;
     (first..).map(|i| i as f64 * step).take_while(|value| *value <= high).take(64).map(|value| GridMark { value, step_size: step }).collect()
 }

@@ -120,7 +120,7 @@ mod tests {
         let groups = sensitivities.iter().zip(weights).enumerate().map(|(g, (&s, &n))| {
             let choices = (64..256u32).map(|parts| {
                 let bits = f64::from(parts) / 32.0;
-                Choice { format: Format::F16, bytes: n * u64::from(parts) / 256, cost: s * 4f64.powf(-bits) }
+                Choice { format: Format::F16, residual: None, bytes: n * u64::from(parts) / 256, cost: s * 4f64.powf(-bits) }
             });
             Group { choices: choices.collect(), ..Group::new(vec![format!("t{g}")], n) }
         });

@@ -71,13 +71,19 @@ impl Lattice<32> for Iq1S {
     }
 
     #[inline(always)]
-    fn errors(groups: &Self::Groups, scales: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]) {
+    fn errors(groups: &Self::Groups, scales: &Lanes, known: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]) {
         let mut errors = [[0.0; LANES]; 2];
         for batch in 0..2 {
+            // A group that alone is not below what its sub-block must be below decides it.
+            let mut known: Lanes = *known;
             for (errors, shift) in errors.iter_mut().zip([SHIFT, -SHIFT]) {
-                let least = least::<32>(groups, batch, scales, shift, &[f32::INFINITY; LANES], tables);
+                let own: Lanes = array(|c| known[(batch * LANES + c) / 4]);
+                let least = least::<32>(groups, batch, scales, shift, &own, tables);
                 for c in 0..LANES {
                     errors[(batch * LANES + c) / 4] += least[c];
+                }
+                for s in 4 * batch..4 * batch + 4 {
+                    known[s] = min(known[s], errors[s]);
                 }
             }
         }
@@ -114,16 +120,16 @@ impl Lattice<16> for Iq1M {
     }
 
     #[inline(always)]
-    fn errors(groups: &Self::Groups, scales: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]) {
+    fn errors(groups: &Self::Groups, scales: &Lanes, known: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]) {
         let mut errors = [0.0; LANES];
         for batch in 0..2 {
-            // Each group has the better shift.
-            let mut known = [f32::INFINITY; LANES];
+            // Each group has the better shift; one that alone is not below what its sub-block must be below decides it.
+            let mut own: Lanes = array(|c| known[(batch * LANES + c) / 2]);
             for shift in [SHIFT, -SHIFT] {
-                known = least::<16>(groups, batch, scales, shift, &known, tables);
+                own = least::<16>(groups, batch, scales, shift, &own, tables);
             }
             for c in 0..LANES {
-                errors[(batch * LANES + c) / 2] += known[c];
+                errors[(batch * LANES + c) / 2] += own[c];
             }
         }
         (errors, [false; LANES])

@@ -171,7 +171,7 @@ macro_rules! lattice {
             }
 
             #[inline(always)]
-            fn errors($groups: &Self::Groups, $scales: &Lanes, $tables: &mut Tables) -> (Lanes, [bool; LANES]) {
+            fn errors($groups: &Self::Groups, $scales: &Lanes, _: &Lanes, $tables: &mut Tables) -> (Lanes, [bool; LANES]) {
                 ($errors, [false; LANES])
             }
 

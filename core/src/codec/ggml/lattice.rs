@@ -24,8 +24,9 @@ pub(super) trait Lattice<const N: usize> {
 
     fn groups(x: &[f32; 256], w: &[f32; 256]) -> Self::Groups;
 
-    /// The least errors of the sub-blocks with these scales, and (IQ1_S) whether it takes the negative shift.
-    fn errors(groups: &Self::Groups, scales: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]);
+    /// The least errors of the sub-blocks with these scales, and (IQ1_S) whether it takes the negative shift. Where the error is not below
+    /// `known`, any number that is not either will do, so that rows which cannot matter are passed over.
+    fn errors(groups: &Self::Groups, scales: &Lanes, known: &Lanes, tables: &mut Tables) -> (Lanes, [bool; LANES]);
 
     /// The nearest rows.
     fn assign(x: &[f32; 256], w: &[f32; 256], groups: &Self::Groups, scales: &Lanes, minus: &[bool; LANES], tables: &mut Tables) -> Codes;
@@ -105,7 +106,8 @@ pub(super) fn fit_lattice<L: Lattice<N>, const N: usize>(x: &[f32; 256], w: &[f3
                 scales[s] = d * (L::UNIT * (2.0 * integers[s] + 1.0));
             }
         }
-        best.take(&scales, &integers, L::errors(&groups, &scales, &mut tables));
+        let known = best.errors;
+        best.take(&scales, &integers, L::errors(&groups, &scales, &known, &mut tables));
     }
     let codes = L::assign(x, w, &groups, &best.scales, &best.minus, &mut tables);
     // Least squares of d.

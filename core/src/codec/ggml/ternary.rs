@@ -2,7 +2,7 @@
 
 use super::encode::{BlockEncoder, put_half};
 use super::half_at;
-use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, reciprocal, to_half, to_integer};
+use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, reciprocal, to_half, to_integer, whole};
 use halftone_shaders::levels::{Integers, Levels};
 use halftone_shaders::twin::encode_blocks::extreme;
 use std::ops::Add;
@@ -21,7 +21,7 @@ impl<const S: usize> Sums<S> {
     fn best(&self) -> f32 {
         let mut best = (0.0, 0.0);
         for s in 0..S {
-            let (xv, vv) = (fold(&self.xv[s], 0.0, f32::add), fold(&self.vv[s], 0.0, f32::add));
+            let (xv, vv) = (fold(&whole(self.xv[s]), 0.0, f32::add), fold(&whole(self.vv[s]), 0.0, f32::add));
             let gain = if vv > 0.0 { xv * xv / vv } else { 0.0 };
             best = if gain > best.0 { (gain, xv / vv) } else { best };
         }
@@ -29,11 +29,20 @@ impl<const S: usize> Sums<S> {
     }
 }
 
-/// The largest magnitude and the weighted mean magnitude.
+/// The largest magnitude and the weighted mean magnitude, in one pass.
 #[inline(always)]
 fn magnitudes<const N: usize>(x: &[f32; N], w: &[f32; N]) -> (f32, f32) {
-    let weighted: [f32; N] = array(|i| w[i] * x[i].abs());
-    (fold(x, 0.0, |a, v| max(a, v.abs())), fold(&weighted, 0.0, f32::add) / fold(w, 0.0, f32::add))
+    let (mut largest, mut weighted, mut weight) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    for (x, w) in x.as_chunks::<LANES>().0.iter().zip(w.as_chunks::<LANES>().0) {
+        for c in 0..LANES {
+            let magnitude = x[c].abs();
+            largest[c] = max(largest[c], magnitude);
+            weighted[c] += w[c] * magnitude;
+            weight[c] += w[c];
+        }
+    }
+    let (largest, weighted, weight) = (whole(largest), whole(weighted), whole(weight));
+    (fold(&largest, 0.0, max), fold(&weighted, 0.0, f32::add) / fold(&weight, 0.0, f32::add))
 }
 
 /// The best half-precision d for ŵ = d·{−1, 0, 1}. Weights beyond half the scale become ±1: the best cut lies near the mean magnitude, higher
@@ -58,13 +67,14 @@ fn fit_trits(x: &[f32; 256], w: &[f32; 256]) -> f32 {
     sums.best()
 }
 
-/// The digits 0, 1, 2 of ŵ = d·(digit − 1).
+/// The digits 0, 1, 2 of ŵ = d·(digit − 1), d ≥ 0.
 #[inline(always)]
 fn trits(x: &[f32; 256], d: f32) -> [u8; 256] {
-    let inverse = reciprocal(d);
-    let mut digits = [0; 256];
+    // Two comparisons a weight; a block of zeros has no cut.
+    let cut = if d > 0.0 { 0.5 * d } else { f32::INFINITY };
+    let mut digits = [1; 256];
     for i in 0..256 {
-        digits[i] = to_integer((x[i] * inverse).clamp(-1.0, 1.0) + 1.0) as u8;
+        digits[i] = 1 + u8::from(x[i] > cut) - u8::from(x[i] < -cut);
     }
     digits
 }
@@ -86,23 +96,25 @@ impl BlockEncoder<256, 54> for Tq1_0 {
 /// Writes the digits of a block.
 #[inline(always)]
 pub(super) fn put_tq1_0(block: &mut [u8], digits: &[u8]) {
-    put_digits::<32, 5>(&digits[..160], &mut block[..32]);
-    put_digits::<16, 5>(&digits[160..240], &mut block[32..48]);
-    put_digits::<4, 4>(&digits[240..256], &mut block[48..52]);
+    put_digits::<32>(digits[..160].as_chunks().0, &mut block[..32]);
+    put_digits::<16>(digits[160..240].as_chunks().0, &mut block[32..48]);
+    put_digits::<4>(digits[240..256].as_chunks().0, &mut block[48..52]);
 }
 
-/// Digits of `M` bytes, `COUNT` to a byte, first digit of all bytes first: the least byte/256 that is at least 0.digits in base 3.
+/// Digits of `M` bytes, four or five to a byte, first digit of all bytes first: the least byte/256 that is at least 0.digits in base 3.
 #[inline(always)]
-fn put_digits<const M: usize, const COUNT: usize>(digits: &[u8], bytes: &mut [u8]) {
-    let mut numbers = [0u16; M];
-    for n in 0..5 {
+fn put_digits<const M: usize>(digits: &[[u8; M]], bytes: &mut [u8]) {
+    let mut numbers = [0u8; M];
+    for digits in digits {
         for m in 0..M {
-            numbers[m] = 3 * numbers[m] + if n < COUNT { u16::from(digits[n * M + m]) } else { 0 };
+            numbers[m] = 3 * numbers[m] + digits[m];
         }
     }
+    // Three digits to the power of five are 243; a fifth digit that is not there is 0.
+    let scale = if digits.len() == 5 { 256 } else { 3 * 256 };
     for m in 0..M {
         // At most 242·256 + 242: sixteen bits, and twice as many to a vector.
-        bytes[m] = (256 * numbers[m]).div_ceil(243) as u8;
+        bytes[m] = ((scale * u16::from(numbers[m]) + 242) / 243) as u8;
     }
 }
 

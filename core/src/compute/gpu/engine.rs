@@ -7,7 +7,8 @@
 
 use super::meter::{KernelUse, Meter};
 use super::pace::Pace;
-use super::pool::{First, Memory, Pool, Use};
+pub(crate) use super::pool::Memory;
+use super::pool::{First, Pool, Use};
 use super::stopwatch::{Stopwatch, Times};
 use crate::error::{Error, Result};
 use halftone_shaders::{BindingKind, Kernel};
@@ -202,6 +203,19 @@ impl Engine {
         Ok(memory)
     }
 
+    /// Bytes into a memory, from `offset` on, behind everything recorded so far.
+    ///
+    /// # Errors
+    /// As [`Self::upload`].
+    pub(crate) fn put(&self, memory: &Memory, offset: u64, bytes: &[u8]) -> Result<()> {
+        let recorder = &mut *self.recorder.lock();
+        if recorder.encoder.is_some() {
+            self.submit(recorder)?;
+        }
+        self.queue.write_buffer(memory.buffer(), offset, bytes);
+        self.check()
+    }
+
     /// Records a dispatch, and submits what has gathered when it is enough.
     ///
     /// # Errors
@@ -258,6 +272,21 @@ impl Engine {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         staging.buffer().map_async(wgpu::MapMode::Read, 0..staging.bytes(), move |result| drop(sender.send(result)));
         Ok(Pending { engine: self, staging, lengths, submit, receiver })
+    }
+
+    /// Submits what is recorded and waits for everything.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let recorder = &mut *self.recorder.lock();
+        if recorder.encoder.is_some() {
+            self.submit(recorder)?;
+        }
+        while !recorder.flights.is_empty() {
+            self.land(recorder)?;
+        }
+        Ok(())
     }
 
     fn take(&self, bytes: u64, first: First) -> Result<Memory> {

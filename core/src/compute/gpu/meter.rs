@@ -20,6 +20,22 @@ pub struct KernelUse {
     pub operations: u64,
 }
 
+impl KernelUse {
+    /// What was done between `before` and `after`, without the kernels that did nothing.
+    pub fn since(after: Vec<Self>, before: &[Self]) -> Vec<Self> {
+        let without = |mut used: Self| {
+            if let Some(old) = before.iter().find(|old| old.kernel == used.kernel) {
+                used.calls -= old.calls;
+                used.seconds -= old.seconds;
+                used.bytes -= old.bytes;
+                used.operations -= old.operations;
+            }
+            used
+        };
+        after.into_iter().map(without).filter(|used| used.calls > 0).collect()
+    }
+}
+
 /// Counters of all kernels.
 #[derive(Debug)]
 pub(super) struct Meter(Mutex<Vec<KernelUse>>);

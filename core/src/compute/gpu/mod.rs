@@ -4,9 +4,11 @@
 mod adapter;
 mod encode;
 pub(crate) mod engine;
+mod feedback;
 mod layer_error;
 mod meter;
 mod pace;
+mod peaks;
 mod pool;
 mod self_test;
 mod statistics;
@@ -16,14 +18,31 @@ mod tiles;
 use super::{Backend, Capabilities, DeviceChoice, KernelCall, operands};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
-use engine::Engine;
+use engine::{Dispatch, Engine, Memory};
+use halftone_shaders::Kernel;
+use std::sync::OnceLock;
 
+pub(crate) use feedback::{Feedback, Levels};
 pub use meter::KernelUse;
+pub use peaks::Peaks;
 
 /// A GPU, by any of the APIs wgpu speaks.
 pub struct Gpu {
     capabilities: Capabilities,
     engine: Engine,
+    /// What the self-test said of each kernel, once it was used.
+    tested: Vec<OnceLock<std::result::Result<(), String>>>,
+}
+
+/// What is bound to a kernel in [`Gpu::run_once`].
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// Bytes that it reads.
+    Input(&'a [u8]),
+    /// Bytes that it changes.
+    Changed(&'a [u8]),
+    /// So many zeros, for it to write.
+    Output(usize),
 }
 
 /// What can go wrong with a device, for tests of what follows.
@@ -44,18 +63,31 @@ impl std::fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the adapter that a choice means and tests it.
+    /// Opens the adapter that a choice means. Each kernel is tested when it is first used.
     ///
     /// # Errors
-    /// `Device` when there is none (for `Auto`: no hardware), when it cannot be opened, or when it computes wrong numbers.
+    /// `Device` when there is none (for `Auto`: no hardware), or when it cannot be opened.
     pub fn open(choice: &DeviceChoice) -> Result<Self> {
         let none = || Error::Device { device: "gpu".to_owned(), detail: "there is no hardware adapter".to_owned() };
         let adapter = adapter::choose(choice, adapter::enumerate())?.ok_or_else(none)?;
         let capabilities = adapter::capabilities(&adapter);
-        let gpu = Self { engine: Engine::open(&adapter, capabilities.max_binding_bytes)?, capabilities };
-        self_test::check(&gpu)?;
+        let tested = Kernel::ALL.iter().map(|_| OnceLock::new()).collect();
+        let gpu = Self { engine: Engine::open(&adapter, capabilities.max_binding_bytes)?, tested, capabilities };
         tracing::info!(adapter = gpu.capabilities.name, "compute device opened");
         Ok(gpu)
+    }
+
+    /// Tests a kernel, the first time.
+    ///
+    /// # Errors
+    /// `Device` when it computes wrong numbers.
+    pub(crate) fn trust(&self, kernel: Kernel) -> Result<()> {
+        let verdict = self.tested[kernel as usize].get_or_init(|| match self_test::check(self, kernel) {
+            Err(Error::Device { detail, .. }) => Err(detail),
+            Err(other) => Err(other.to_string()),
+            Ok(()) => Ok(()),
+        });
+        verdict.as_ref().map_err(|detail| self.engine.error(detail)).copied()
     }
 
     /// How many submits it has made; for tests of tiling and cancelling.
@@ -71,6 +103,39 @@ impl Gpu {
     /// Whether the times of [`Self::used`] are the device's own; else they are shared out of whole submits.
     pub fn has_timestamps(&self) -> bool {
         self.engine.has_timestamps()
+    }
+
+    /// Measures what it can do at best.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn peaks(&self) -> Result<Peaks> {
+        peaks::measure(&self.engine, self.capabilities.is_software)
+    }
+
+    /// Waits for all its work, so that [`Self::used`] counts it.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn finish(&self) -> Result<()> {
+        self.engine.finish()
+    }
+
+    /// One dispatch of any kernel, for tests and benches: what it wrote, in the order of its bindings (in whole 16 bytes).
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn run_once(&self, kernel: Kernel, params: &[u8], operands: &[Operand<'_>], workgroups: [u32; 3]) -> Result<Vec<Vec<u8>>> {
+        let engine = &self.engine;
+        let bound = |operand: &Operand<'_>| match *operand {
+            Operand::Input(bytes) | Operand::Changed(bytes) => engine.upload(bytes),
+            Operand::Output(bytes) => engine.zeroed(bytes as u64),
+        };
+        let memories: Vec<Memory> = operands.iter().map(bound).collect::<Result<_>>()?;
+        let all: Vec<&Memory> = memories.iter().collect();
+        engine.dispatch(Dispatch { kernel, params, memories: &all, workgroups, work: 1, bytes: 0, operations: 0 })?;
+        let written: Vec<&Memory> = memories.iter().zip(operands).filter(|(_, o)| !matches!(o, Operand::Input(_))).map(|(memory, _)| memory).collect();
+        engine.read(&written)?.wait()
     }
 
     /// Makes something go wrong, for tests of what follows.
@@ -89,8 +154,19 @@ impl Backend for Gpu {
         &self.capabilities
     }
 
+    fn gpu(&self) -> Option<&Self> {
+        Some(self)
+    }
+
     fn run(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
         operands::check(&call)?;
+        self.trust(call.kernel()?)?;
+        self.run_untested(call, cancel)
+    }
+}
+
+impl Gpu {
+    fn run_untested(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
         let engine = &self.engine;
         match call {
             KernelCall::Encode { format, weights, columns, importance, bytes } => encode::run(engine, format, weights, columns, importance, bytes, cancel),

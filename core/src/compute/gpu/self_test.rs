@@ -1,28 +1,98 @@
-//! Whether a device computes what the twins define: run once when it is opened, since a driver with a broken compiler must not
+//! Whether a device computes what the twins define: looked at when a kernel is first used, since a driver with a broken compiler must not
 //! quantize anyone's model.
 
+use super::{Gpu, Operand};
 use crate::codec::{Format, GgmlType};
-use crate::compute::{Backend, KernelCall, encoder};
+use crate::compute::{Backend, Capabilities, KernelCall, encoder};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
-use halftone_shaders::twin::{layer_error, statistics};
+use bytemuck::{bytes_of, cast_slice};
+use halftone_shaders::Kernel;
+use halftone_shaders::twin::{feedback_columns, feedback_product, layer_error, statistics};
 
 const ROWS: usize = 5;
 const COLUMNS: usize = 48;
 
-/// Runs a small case of every kernel.
+/// Runs a small case of a kernel.
 ///
 /// # Errors
 /// `Device` when a result differs, or what the device says.
-pub(super) fn check(backend: &dyn Backend) -> Result<()> {
+pub(super) fn check(gpu: &Gpu, kernel: Kernel) -> Result<()> {
+    match kernel {
+        Kernel::FeedbackProduct => feedback_product(gpu),
+        Kernel::FeedbackColumns => feedback_columns(gpu),
+        // They measure the device, and nothing is made of what they compute.
+        Kernel::StreamCopy | Kernel::MultiplyAdd => Ok(()),
+        _ => check_calls(&Untested(gpu), kernel),
+    }
+}
+
+/// A GPU without the test, for the test.
+struct Untested<'a>(&'a Gpu);
+
+impl Backend for Untested<'_> {
+    fn capabilities(&self) -> &Capabilities {
+        self.0.capabilities()
+    }
+
+    fn run(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
+        self.0.run_untested(call, cancel)
+    }
+}
+
+/// As [`check`], for kernels that a [`KernelCall`] runs, on any backend.
+fn check_calls(backend: &dyn Backend, kernel: Kernel) -> Result<()> {
     let values: Vec<f32> = (0..ROWS * COLUMNS).map(|i| ((i * 2_654_435_761 % 1013) as f32 - 480.0) / 97.0).collect();
-    encode(backend)?;
-    statistics(backend, &values)?;
-    layer_error(backend, &values)
+    match kernel {
+        Kernel::Statistics => statistics(backend, &values),
+        Kernel::LayerError => layer_error(backend, &values),
+        _ => encode(backend, kernel),
+    }
+}
+
+/// Small integers, with which sums are exact in any order.
+fn integers(count: usize, step: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * step) % 11) as f32 - 5.0).collect()
+}
+
+fn feedback_product(gpu: &Gpu) -> Result<()> {
+    let params = feedback_product::Params { rows: 5, columns: 40, first: 8, width: 8, begin: 1, end: 39, skip_begin: 8, skip_end: 16, ..Default::default() };
+    let (matrix, delta) = (integers(40 * 40, 7), integers(40 * 5, 3));
+    let mut want = vec![0.0f32; 40];
+    feedback_product::feedback_product(&params, &matrix, &delta, &mut want);
+    let operands = [Operand::Input(cast_slice(&matrix)), Operand::Input(cast_slice(&delta)), Operand::Output(160)];
+    let got = gpu.run_once(Kernel::FeedbackProduct, bytes_of(&params), &operands, [1, 1, 1])?;
+    verdict(gpu, Kernel::FeedbackProduct.name(), got[0] == cast_slice::<_, u8>(&want))
+}
+
+fn feedback_columns(gpu: &Gpu) -> Result<()> {
+    const LINES: usize = 8;
+    let cells = LINES * ROWS;
+    let params = feedback_columns::Params { rows: ROWS as u32, columns: 8, first: 0, line: 0, width: 8, levels: 16, low: -8.0, padding: 0 };
+    let matrix: Vec<f32> = (0..64).map(|i| if i / 8 < i % 8 { ((i * 5) % 3) as f32 - 1.0 } else { 0.0 }).collect();
+    let weights: Vec<f32> = integers(cells, 7).iter().map(|v| 2.0 * v + 0.25).collect();
+    let (corrections, scales, offsets) = (integers(cells, 3), vec![2.0f32; cells], vec![1.0f32; cells]);
+    let (mut delta, mut indices) = (vec![0.0f32; cells], vec![0u32; cells]);
+    let panel = feedback_columns::Panel {
+        matrix: &matrix,
+        corrections: &corrections,
+        weights: &weights,
+        scales: &scales,
+        offsets: &offsets,
+        levels: &[],
+        delta: &mut delta,
+        indices: &mut indices,
+    };
+    feedback_columns::feedback_columns(&params, panel);
+    let inputs = [&matrix, &corrections, &weights, &scales, &offsets].map(|values| Operand::Input(cast_slice(values)));
+    let outputs = [Operand::Input(&[]), Operand::Output(cells * 4), Operand::Output(cells * 4)];
+    let operands: Vec<Operand<'_>> = inputs.into_iter().chain(outputs).collect();
+    let got = gpu.run_once(Kernel::FeedbackColumns, bytes_of(&params), &operands, [1, 1, 1])?;
+    verdict(gpu, Kernel::FeedbackColumns.name(), got[1][..cells * 4] == *cast_slice::<_, u8>(&indices))
 }
 
 /// Two rows of three super-blocks with heavy tails, among them a block of zeros, a flat one and one near the smallest scale.
-fn encode(backend: &dyn Backend) -> Result<()> {
+fn encode(backend: &dyn Backend, kernel: Kernel) -> Result<()> {
     const COLUMNS: usize = 768;
     let weight = |i: usize| {
         let v = (i * 2_654_435_761 % 2027) as f32 / 1013.5 - 1.0;
@@ -37,12 +107,12 @@ fn encode(backend: &dyn Backend) -> Result<()> {
     let importance: Vec<f32> = (0..COLUMNS).map(|i| (1 + i * 7 % 29) as f32).collect();
     let others = ["NVFP4-global", "INT3-g96", "INT4-g32-asym", "INT5-g64-asym", "FP6-E3M2-g24", "MXFP8-E4M3"];
     let formats = GgmlType::ALL.iter().map(|kind| Format::Ggml(*kind)).chain(others.iter().filter_map(|name| name.parse().ok()));
-    for (format, encoder) in formats.filter_map(|format| Some((format, encoder(format)?))) {
+    for format in formats.filter(|format| encoder(*format).is_some_and(|encoder| encoder.kernel == kernel)) {
         let want = format.encode(&weights, COLUMNS, Some(&importance))?;
         let mut bytes = vec![0; want.len()];
         let call = KernelCall::Encode { format, weights: &weights, columns: COLUMNS, importance: &importance, bytes: &mut bytes };
         backend.run(call, &CancelToken::default())?;
-        verdict(backend, encoder.kernel.name(), bytes == want)?;
+        verdict(backend, kernel.name(), bytes == want)?;
     }
     Ok(())
 }
@@ -80,7 +150,7 @@ fn verdict(backend: &dyn Backend, kernel: &str, holds: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::{Capabilities, Cpu};
+    use crate::compute::Cpu;
 
     /// Nothing, and the kernels.
     const LIES: &[&str] = &[
@@ -127,9 +197,11 @@ mod tests {
 
     #[test]
     fn a_device_that_spoils_one_number_of_any_kernel_is_refused() {
-        check(&Liar(Cpu::default(), 0)).expect("an honest device passes");
+        let check_all =
+            |liar: &Liar| LIES[1..].iter().try_for_each(|name| check_calls(liar, *Kernel::ALL.iter().find(|k| k.name() == *name).expect("a kernel")));
+        check_all(&Liar(Cpu::default(), 0)).expect("an honest device passes");
         for (kernel, name) in LIES.iter().enumerate().skip(1) {
-            let error = check(&Liar(Cpu::default(), kernel)).expect_err(name);
+            let error = check_all(&Liar(Cpu::default(), kernel)).expect_err(name);
             assert!(matches!(&error, Error::Device { detail, .. } if detail.contains(name)), "{error}");
         }
     }

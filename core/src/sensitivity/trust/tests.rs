@@ -1,22 +1,12 @@
 //! Trust on a table whose true KL is known.
 
 use super::*;
+use crate::allocate::testing;
 use crate::codec::GgmlType as T;
-use crate::sensitivity::{Cell, Evidence, Measures};
+use crate::sensitivity::Cell;
 
 fn cell(t: T, error: f64) -> Cell {
-    let format = Format::Ggml(t);
-    let bytes = format.tensor_bytes(8, 256);
-    Cell {
-        format,
-        stored_as: format,
-        bytes,
-        weight_error: error,
-        imatrix_error: None,
-        activation_error: Some(error * 2.0),
-        predicted_kl: None,
-        more: Measures::default(),
-    }
+    Cell { activation_error: Some(error * 2.0), ..testing::cell(t, 8, 256, error) }
 }
 
 /// 40 tensors of four roles; the true KL of a cell is its activation error times 3.
@@ -31,34 +21,25 @@ fn table() -> Table {
         source_bytes: 0,
         cells: [(T::Q2_K, 0.1), (T::Q4_K, 0.01), (T::Q6_K, 0.001)].map(|(t, e)| cell(t, e * (1.0 + i as f64 / 40.0))).to_vec(),
     };
-    Table {
-        model: "m".into(),
-        model_path: "m".into(),
-        calibration: None,
-        tool: "t".into(),
-        rounding: "nearest".into(),
-        fixed_bytes: 0,
-        rows: (0..40).map(row).collect(),
-        evidence: Evidence::default(),
-    }
+    testing::table((0..40).map(row).collect())
 }
 
 /// As if 20 cells had been measured, where together costs 0.8 of separately.
 fn trusted() -> Table {
     let mut table = table();
     let mut cells = Vec::new();
-    for (tensor, stored_as) in choose(&table.rows, 20) {
+    for (tensor, stored) in choose(&table.rows, 20) {
         let row = table.rows.iter_mut().find(|r| r.tensor == tensor).unwrap();
-        let cell = row.cells.iter_mut().find(|c| c.stored_as == stored_as).unwrap();
+        let cell = row.cells.iter_mut().find(|c| c.stored() == stored).unwrap();
         let kl = 3.0 * cell.activation_error.unwrap();
         (cell.more.measured_kl, cell.more.measured_kl_error) = (Some(kl), Some(kl / 10.0));
         // A metric that says nothing.
         cell.predicted_kl = None;
-        cells.push(ProbedCell { tensor, stored_as, kl, error: kl / 10.0 });
+        cells.push(ProbedCell { tensor, stored_as: stored.format, residual: stored.residual, kl, error: kl / 10.0 });
     }
     let correlations = correlations(&table, &cells);
     let best = correlations[0].metric;
-    let pairs: Vec<(f64, f64)> = cells.iter().map(|p| (cell_of(&table, &p.tensor, p.stored_as).unwrap().metric(best).unwrap(), p.kl)).collect();
+    let pairs: Vec<(f64, f64)> = cells.iter().map(|p| (cell_of(&table, &p.tensor, p.stored()).unwrap().metric(best).unwrap(), p.kl)).collect();
     let joint = Joint { tensors: 20, separately: 1.0, together: 0.8, error: 0.01 };
     let fit = Fit::of(&pairs).unwrap();
     table.evidence.trust = Some(Trust { tokens: 512, cells, correlations, best, fit, probed_together: joint, all_together: joint });
@@ -70,7 +51,7 @@ fn trusted() -> Table {
 fn probed_cells_are_spread_over_roles_depths_and_candidates() {
     let table = table();
     let cells = choose(&table.rows, 20);
-    let count = |f: &dyn Fn(&(String, Format)) -> String| cells.iter().map(f).collect::<std::collections::BTreeSet<_>>().len();
+    let count = |f: &dyn Fn(&(String, Candidate)) -> String| cells.iter().map(f).collect::<std::collections::BTreeSet<_>>().len();
     assert_eq!((cells.len(), count(&|c| c.0.clone())), (20, 20), "each tensor once");
     assert_eq!(count(&|c| c.1.to_string()), 3, "all candidates");
     assert!(count(&|c| table.row(&c.0).unwrap().block.unwrap().to_string()) >= 8, "most of ten blocks");
