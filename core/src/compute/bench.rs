@@ -5,6 +5,7 @@
 
 use super::gpu::{Gpu, KernelUse, Peaks};
 use super::{Backend, Capabilities, KernelCall};
+use crate::codec::Format;
 use crate::error::Result;
 use crate::job::CancelToken;
 use serde::Serialize;
@@ -86,7 +87,15 @@ pub struct DeviceReport {
 
 const CASES: &[Case] = &[
     Case { name: "weight statistics", run: statistics },
-    Case { name: "INT4-g128, scale search", run: group_quantize },
+    Case { name: "Q4_0, scale search", run: |gpu, o| encode(gpu, o, "Q4_0") },
+    Case { name: "Q4_1, scale search", run: |gpu, o| encode(gpu, o, "Q4_1") },
+    Case { name: "Q6_K, scale search", run: |gpu, o| encode(gpu, o, "Q6_K") },
+    Case { name: "IQ4_XS, scale search", run: |gpu, o| encode(gpu, o, "IQ4_XS") },
+    Case { name: "Q4_K, scale search", run: |gpu, o| encode(gpu, o, "Q4_K") },
+    Case { name: "NVFP4, scale search", run: |gpu, o| encode(gpu, o, "NVFP4") },
+    Case { name: "INT4-g128, scale search", run: |gpu, o| encode(gpu, o, "INT4-g128") },
+    Case { name: "INT4-g128-asym, scale search", run: |gpu, o| encode(gpu, o, "INT4-g128-asym") },
+    Case { name: "FP8-E4M3-g128, scale search", run: |gpu, o| encode(gpu, o, "FP8-E4M3-g128") },
     Case { name: "layer error", run: layer_error },
     Case { name: "GPTQ INT4-g128, columns and updates", run: feedback },
 ];
@@ -155,21 +164,10 @@ fn statistics(gpu: &Gpu, o: &Operands) -> Result<()> {
     gpu.run(KernelCall::Statistics { values: &o.weights, absmax: 0.04, histogram: &mut histogram, sums: &mut sums }, &o.cancel)
 }
 
-fn group_quantize(gpu: &Gpu, o: &Operands) -> Result<()> {
-    let groups = o.weights.len() / 128;
-    let (mut codes, mut scales, mut zeros) = (vec![0; o.weights.len()], vec![0.0; groups], vec![0; groups]);
-    let call = KernelCall::GroupQuantize {
-        weights: &o.weights,
-        columns: o.side,
-        importance: &o.importance,
-        bits: 4,
-        group: 128,
-        symmetric: false,
-        codes: &mut codes,
-        scales: &mut scales,
-        zeros: &mut zeros,
-    };
-    gpu.run(call, &o.cancel)
+fn encode(gpu: &Gpu, o: &Operands, name: &str) -> Result<()> {
+    let format: Format = name.parse()?;
+    let mut bytes = vec![0; format.tensor_bytes(o.weights.len() / o.side, o.side) as usize];
+    gpu.run(KernelCall::Encode { format, weights: &o.weights, columns: o.side, importance: &o.importance, bytes: &mut bytes }, &o.cancel)
 }
 
 fn layer_error(gpu: &Gpu, o: &Operands) -> Result<()> {
