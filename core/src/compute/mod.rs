@@ -4,6 +4,7 @@
 pub mod bench;
 mod cpu;
 mod encode;
+mod fastest;
 pub mod gpu;
 mod operands;
 mod threads;
@@ -16,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub use cpu::Cpu;
-pub(crate) use encode::kernel as encoder;
+pub(crate) use encode::encoder;
+use fastest::Fastest;
+pub use fastest::remember_in;
 pub use threads::set_threads;
 
 /// Which device the user asked for.
@@ -62,27 +65,6 @@ pub struct Capabilities {
 /// A kernel with its operands. Integers come back equal on every backend, floats within the kernel's stated tolerance.
 #[derive(Debug)]
 pub enum KernelCall<'a> {
-    /// Group-wise integer quantization with a weighted scale search; see `halftone_shaders::twin::group_quantize`.
-    GroupQuantize {
-        /// Rows of `columns` values; `columns` is a multiple of `group`.
-        weights: &'a [f32],
-        /// Row length.
-        columns: usize,
-        /// One importance a column; empty: all 1.
-        importance: &'a [f32],
-        /// Bits, 2–8.
-        bits: u32,
-        /// Columns a group.
-        group: usize,
-        /// No zero point.
-        symmetric: bool,
-        /// Out: one code a weight, 0 … 2^bits − 1.
-        codes: &'a mut [u8],
-        /// Out: one scale a group, already rounded to f16.
-        scales: &'a mut [f32],
-        /// Out: one zero point a group.
-        zeros: &'a mut [u8],
-    },
     /// Whole tensors in formats that have a kernel, each weight to the nearest code after the format's scale search; see `halftone_shaders::blocks`.
     Encode {
         /// What to encode as.
@@ -121,13 +103,41 @@ pub enum KernelCall<'a> {
 }
 
 impl KernelCall<'_> {
+    /// The same call on the same operands, to be run first.
+    fn again(&mut self) -> KernelCall<'_> {
+        match self {
+            Self::Encode { format, weights, columns, importance, bytes } => {
+                KernelCall::Encode { format: *format, weights, columns: *columns, importance, bytes }
+            }
+            Self::Statistics { values, absmax, histogram, sums } => KernelCall::Statistics { values, absmax: *absmax, histogram, sums },
+            Self::LayerError { difference, columns, hessian, row_errors } => KernelCall::LayerError { difference, columns: *columns, hessian, row_errors },
+        }
+    }
+
+    /// What it does, for a list of times.
+    fn what(&self) -> String {
+        match self {
+            Self::Encode { format, .. } => format.to_string(),
+            Self::Statistics { .. } => Kernel::Statistics.name().to_owned(),
+            Self::LayerError { .. } => Kernel::LayerError.name().to_owned(),
+        }
+    }
+
+    /// Values that it works on.
+    fn values(&self) -> usize {
+        match self {
+            Self::Encode { weights, .. } => weights.len(),
+            Self::Statistics { values, .. } => values.len(),
+            Self::LayerError { difference, .. } => difference.len(),
+        }
+    }
+
     /// The kernel that a GPU runs for it.
     ///
     /// # Errors
     /// `Unsupported` for a format without one.
     pub fn kernel(&self) -> Result<Kernel> {
         match self {
-            Self::GroupQuantize { .. } => Ok(Kernel::GroupQuantize),
             Self::Encode { format, .. } => {
                 encoder(*format).map(|encoder| encoder.kernel).ok_or_else(|| Error::unsupported("encoding on the GPU", format!("{format} has no kernel")))
             }
@@ -155,7 +165,7 @@ pub trait Backend: Send + Sync {
 }
 
 /// GPUs that are open, by the choice that meant them: pipelines and paces are worth keeping for the next job.
-static OPEN: Mutex<Vec<(DeviceChoice, Arc<gpu::Gpu>)>> = Mutex::new(Vec::new());
+static OPEN: Mutex<Vec<(DeviceChoice, Arc<dyn Backend>)>> = Mutex::new(Vec::new());
 
 /// Lets go of the GPU that a choice means: it has failed, and whoever asks next opens it anew.
 pub fn forget(choice: &DeviceChoice) {
@@ -172,13 +182,16 @@ pub fn backend(choice: &DeviceChoice) -> Result<Arc<dyn Backend>> {
     }
     let open = &mut *OPEN.lock();
     if let Some((_, gpu)) = open.iter().find(|(known, _)| known == choice) {
-        return Ok(Arc::clone(gpu) as Arc<dyn Backend>);
+        return Ok(Arc::clone(gpu));
     }
     match gpu::Gpu::open(choice) {
         Ok(gpu) => {
-            let gpu = Arc::new(gpu);
-            open.push((choice.clone(), Arc::clone(&gpu)));
-            Ok(gpu)
+            let mut backend: Arc<dyn Backend> = Arc::new(gpu);
+            if *choice == DeviceChoice::Auto {
+                backend = Arc::new(Fastest::new(backend, Arc::new(Cpu::default())));
+            }
+            open.push((choice.clone(), Arc::clone(&backend)));
+            Ok(backend)
         }
         Err(error) if *choice == DeviceChoice::Auto => {
             tracing::info!(%error, "computing on the CPU");

@@ -10,7 +10,6 @@ mod feedback;
 mod forward;
 mod forward_faults;
 mod gram;
-mod group_quantize;
 mod layer_error;
 mod logits_compare;
 mod peaks;
