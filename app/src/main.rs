@@ -13,6 +13,9 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let arguments = Cli::parse();
+    if let Ok(folder) = halftone::demo::cache_folder() {
+        halftone_core::compute::remember_in(folder.join("device-times.json"));
+    }
     if let Some(command) = &arguments.command {
         if arguments.model.is_some() || arguments.demo {
             Cli::command().error(ErrorKind::ArgumentConflict, "the model of a step stands behind it: halftone STEP MODEL").exit();

@@ -96,6 +96,28 @@ kernels! {
     EncodeFloats encode_floats with exact blocks groups [256, 1] { Read weights, Read importance, Write encoded };
     "Rows of tr(ΔHΔᵀ)."
     LayerError layer_error [8, 8] { Read difference, Read hessian, Write partials };
+    "A linear."
+    Matmul matmul with product [16, 16] { Read x, Read weights, Read bias, Write y };
+    "A linear whose weight is as it is stored."
+    MatmulQuantized matmul_quantized with product [16, 16] { Read x, Read weights, Read bias, Write y };
+    "The lower triangle of XᵀX."
+    Gram gram [16, 16] { Read x, Write sums };
+    "RMSNorm and LayerNorm."
+    Norm norm [64, 1] { Read x, Read gamma, Read beta, Write y };
+    "Rotary positions."
+    Rope rope [256, 1] { Read angles, Read positions, Write x };
+    "Attention with a running softmax."
+    Attention attention [256, 1] { Read q, Read k, Read v, Read tiles, Write y };
+    "Curves of feed-forwards, gated or not, and soft caps."
+    Gate gate [256, 1] { Read up, Write x };
+    "Rows added to rows."
+    Add add [256, 1] { Read y, Read list, Write x };
+    "Rows of a table."
+    Embedding embedding [256, 1] { Read table, Read numbers, Write y };
+    "Inputs as a runtime rounds them."
+    RoundInputs round_inputs [256, 1] { Read x, Write y };
+    "Divergence and most likely tokens of two matrices of logits."
+    LogitsCompare logits_compare [256, 1] { Read before, Read after, Read targets, Write results };
     "What the columns outside a panel ask of those in it."
     FeedbackProduct feedback_product [8, 8] { Read matrix, Read delta, Write corrections };
     "The columns of a panel, rounded one after the other."

@@ -130,13 +130,18 @@ fn a_candidate_of_the_table_is_what_the_job_writes() {
         if let (Some(before), Some(after)) = (plain.activation_error, kept.activation_error) {
             assert!(after < before, "{}: {after} behind the residual, {before} without", row.tensor);
             let scale = |cell: &Cell| cell.predicted_kl.unwrap() / cell.activation_error.unwrap();
-            assert!((scale(kept) / scale(plain) - 1.0).abs() < 1e-9, "predicted KL of {} by the same scale", row.tensor);
+            assert!((scale(of("INT4-g8")) / scale(plain) - 1.0).abs() < 1e-9, "formats of {} by one scale", row.tensor);
+            assert_eq!(kept.predicted_kl, kept.more.measured_kl.map(|kl| kl.max(1e-8)), "a residual of {} by itself", row.tensor);
         }
         assert!(row.cells.is_sorted_by_key(|c| c.bytes), "by rising bytes");
     }
-    let trust = table.evidence.trust.as_ref().unwrap();
-    assert!(trust.cells.iter().any(|c| c.residual.is_some()), "they are measured at the logits like others");
-    assert!(table.has(TableMetric::CalibratedKl), "and calibrated");
+    let unprobed = MeasureOptions { probe: Vec::new(), search: options.probe.clone(), ..options.clone() };
+    for table in [&table, &measure(&source, Some(&calibration), &unprobed, &cx).unwrap()] {
+        let trust = table.evidence.trust.as_ref().unwrap();
+        let fresh = !table.has(TableMetric::PredictedKl);
+        assert_eq!(trust.cells.iter().any(|c| c.residual.is_some()), fresh, "what was not measured yet is held against the metrics like others");
+        assert!(table.has(TableMetric::CalibratedKl), "and calibrated");
+    }
     let path = temporary.path().join("table.json");
     table.save(&path).unwrap();
     let back = Table::load(&path).unwrap();

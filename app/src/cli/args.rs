@@ -88,6 +88,11 @@ const MEASURED: [&str; 8] = ["weight", "imatrix", "activation", "hessian-trace",
 /// The metrics that `allocate` can go by.
 const METRICS: [&str; 9] = ["weight", "imatrix", "activation", "hessian-trace", "pqi", "fisher", "predicted-kl", "measured-kl", "calibrated-kl"];
 
+/// A count, 4e9 being one too.
+fn parse_count(text: &str) -> Result<u64, String> {
+    text.parse::<f64>().ok().filter(|n| (1.0..1e15).contains(n)).map(|n| n as u64).ok_or_else(|| format!("{text} is no count"))
+}
+
 /// Options of `bench-device`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchDeviceArgs {
@@ -97,6 +102,9 @@ pub struct BenchDeviceArgs {
     /// Layers of 4096 on a software device too
     #[arg(long)]
     pub full: bool,
+    /// Also quantize layers of a Llama of 8 billion parameters, until about so many weights are done (4e9 is half of it): Q4_K, IQ4_XS, INT4 and GPTQ INT4
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub weights: Option<u64>,
 }
 
 /// Which model.
@@ -143,6 +151,9 @@ pub struct CalibrateArgs {
     /// Of a mixture of experts: look at four times the text first and take the part that sends tokens to the experts which see few
     #[arg(long)]
     pub balance_experts: bool,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
     /// Where to write the calibration; an imatrix (GGUF) is written beside it
     #[arg(long, short, value_name = "CALIB")]
     pub output: PathBuf,
@@ -184,6 +195,9 @@ pub struct MeasureArgs {
     /// How weights are rounded
     #[arg(long, default_value = DEFAULT_ROUNDING)]
     pub rounding: String,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
     /// Where to write the table
     #[arg(long, short, value_name = "TABLE.json")]
     pub output: PathBuf,
@@ -312,6 +326,9 @@ pub struct CompareArgs {
     /// Tokens a chunk; the second half of each is scored, as llama.cpp does
     #[arg(long, default_value_t = 512)]
     pub context: usize,
+    /// Device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceChoice,
 }
 
 /// Options of `export`.
@@ -403,6 +420,20 @@ pub struct AutoArgs {
     /// Keep OUT.job (calibration, imatrix, table, recipe, quantized tensors)
     #[arg(long)]
     pub keep_job: bool,
+}
+
+impl Command {
+    /// The device it was given, where it can be given one.
+    pub fn device(&self) -> Option<&DeviceChoice> {
+        match self {
+            Self::Calibrate(args) => Some(&args.device),
+            Self::Measure(args) => Some(&args.device),
+            Self::Quantize(args) => Some(&args.device),
+            Self::Compare(args) => Some(&args.device),
+            Self::Auto(args) => Some(&args.device),
+            _ => None,
+        }
+    }
 }
 
 fn parse_device(text: &str) -> Result<DeviceChoice, std::convert::Infallible> {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use halftone_core::calibrate::{self, Calibration, SearchText};
 use halftone_core::gradient::{self, GradientOptions, Gradients};
 use halftone_core::residual::Candidate;
+use halftone_core::round::{TOOL, rounding_for};
 use halftone_core::sensitivity::{Cell, MeasureOptions, Metric, Table, Trust, gradient_sequences, measure, probe_sequences};
 use halftone_core::source::Source;
 use std::path::Path;
@@ -25,6 +26,10 @@ pub fn run(session: &Session, args: &MeasureArgs) -> anyhow::Result<()> {
     let calibration = args.calibration.as_deref().map(|path| load_calibration(path, &source)).transpose()?;
     let mut earlier = args.merge.as_deref().map(Table::load).transpose()?;
     let options = options(session, args, &source, calibration.is_some())?;
+    if let Some(earlier) = &earlier {
+        let rounding = rounding_for(&options.rounding, calibration.is_some());
+        earlier.accepts(&source.fingerprint, calibration.as_ref().map(Calibration::hash).as_deref(), rounding, TOOL)?;
+    }
     let mut table = measure(&source, calibration.as_ref(), &options, &session.cx)?;
     if let Some(mut merged) = earlier.take() {
         merged.merge(table)?;

@@ -33,7 +33,10 @@ use std::process::ExitCode;
 
 /// Runs a subcommand and turns its end into an exit code; errors are told as summary, details, hint.
 pub fn run(cli: &Cli, command: &Command) -> ExitCode {
-    let session = Session::new(&cli.global);
+    let mut session = Session::new(&cli.global);
+    if let Some(device) = command.device() {
+        session.cx.device = device.clone();
+    }
     let result = match command {
         Command::Devices => inspect::devices(&session),
         Command::BenchDevice(args) => bench_device::run(&session, args),

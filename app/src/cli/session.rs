@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct Session {
     /// The user's global options.
     pub global: Global,
-    /// Context of all its work, on the CPU unless a command says otherwise.
+    /// Context of all its work.
     pub cx: JobContext,
     progress: Arc<ProgressLine>,
 }

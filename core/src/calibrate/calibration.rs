@@ -229,14 +229,24 @@ fn show_head(transformer: &Transformer<'_>, stream: &Stream, collector: &mut Col
 
 /// The statistics of every linear's input over these sequences, and which tensor reads which input.
 pub(super) fn collect(weights: &dyn Weights, sequences: &[Vec<u32>], gram_columns: usize, cx: &JobContext) -> Result<Collected> {
-    let transformer = Transformer::new(weights)?;
+    let found = collect_once(weights, sequences, gram_columns, cx);
+    // Sums that were on a device are lost with it. It is not asked again, so the second time is the last.
+    if matches!(found, Err(Error::Device { .. })) && cx.accelerator().is_none() {
+        return collect_once(weights, sequences, gram_columns, cx);
+    }
+    found
+}
+
+fn collect_once(weights: &dyn Weights, sequences: &[Vec<u32>], gram_columns: usize, cx: &JobContext) -> Result<Collected> {
+    let transformer = Transformer::on(weights, cx)?;
     let total = transformer.blocks() as u64 + 1;
-    let mut collector = Collector::new(gram_columns, &cx.reporter).with_experts(experts(weights));
+    let mut collector = Collector::new(gram_columns, &cx.reporter).with_experts(experts(weights)).with_device(cx.accelerator());
     let budget = cx.scratch.memory.saturating_sub(matrices_bytes(weights.config(), gram_columns));
     let mut stream = transformer.stream(sequences, budget, cx)?;
     let run = |index, block: Block| {
         cx.progress(Stage::Calibrate, index as u64, total);
-        stream.through(&block, Some(&mut collector), cx)
+        stream.through(&block, Some(&mut collector), cx)?;
+        collector.settle()
     };
     ahead(transformer.blocks(), |index| transformer.block(index), run)?;
     cx.progress(Stage::Calibrate, total - 1, total);

@@ -3,7 +3,9 @@
 use super::calibration::{PEAKS, Peak};
 use super::experts::complete;
 use super::{ExpertSums, InputStatistics};
+use crate::compute::gpu::forward::{GramSum, Rows};
 use crate::error::{Error, Result};
+use crate::job::Accelerator;
 use crate::model::{Taps, with_values};
 use crate::report::{NoticeKind, Reporter};
 use candle_core::Tensor;
@@ -11,6 +13,7 @@ use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, MatMut, MatRef, Par};
 use indexmap::IndexMap;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Tokens whose squares are added by one thread; fixed, so that sums do not depend on the number of threads.
 const SLAB_TOKENS: usize = 128;
@@ -26,6 +29,9 @@ pub(super) struct Collector<'a> {
     attended: IndexMap<String, Attended>,
     /// Inputs with non-finite values, after the first, which is reported in full.
     later_non_finite: usize,
+    /// Matrices that are being added up on a device, by input.
+    resident: IndexMap<String, GramSum>,
+    device: Option<Arc<Accelerator>>,
 }
 
 /// H of keys or values as attention uses them; lower triangle.
@@ -53,12 +59,51 @@ struct Sums {
 impl<'a> Collector<'a> {
     /// Keeps H of inputs up to `gram_columns` wide.
     pub(super) fn new(gram_columns: usize, reporter: &'a Reporter) -> Self {
-        Self { gram_columns, experts: 0, reporter, inputs: IndexMap::new(), tensors: IndexMap::new(), attended: IndexMap::new(), later_non_finite: 0 }
+        Self {
+            gram_columns,
+            experts: 0,
+            reporter,
+            inputs: IndexMap::new(),
+            tensors: IndexMap::new(),
+            attended: IndexMap::new(),
+            later_non_finite: 0,
+            resident: IndexMap::new(),
+            device: None,
+        }
     }
 
     /// For a model of so many experts a block.
     pub(super) fn with_experts(self, experts: usize) -> Self {
         Self { experts, ..self }
+    }
+
+    /// Adds matrices up on the device where their inputs are there.
+    pub(super) fn with_device(self, device: Option<Arc<Accelerator>>) -> Self {
+        Self { device, ..self }
+    }
+
+    /// Brings what is on the device to the host; to be called behind each block.
+    ///
+    /// # Errors
+    /// `Device`, and then what was there is lost.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        self.check_device()?;
+        let Some(device) = &self.device else { return Ok(()) };
+        for (key, sum) in std::mem::take(&mut self.resident) {
+            let sums = device.attempt(|_| sum.read())?.ok_or_else(|| device.lost("sums of a calibration"))?;
+            if let Some(gram) = self.inputs.get_mut(&key).and_then(|input| input.gram.as_mut()) {
+                gram.par_iter_mut().zip(sums).for_each(|(gram, sum)| *gram += sum);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails when a device failed that had sums.
+    fn check_device(&self) -> Result<()> {
+        match &self.device {
+            Some(device) if device.gpu().is_none() && !self.resident.is_empty() => Err(device.lost("sums of a calibration")),
+            _ => Ok(()),
+        }
     }
 
     /// The sums: statistics by input, and each tensor's input. Inputs none of whose tokens were finite are left out.
@@ -142,16 +187,26 @@ impl<'a> Collector<'a> {
 }
 
 impl Collector<'_> {
-    /// Adds an input; of one expert when it is routed.
-    fn add(&mut self, names: &[String], expert: Option<usize>, input: &Tensor) -> Result<()> {
+    /// Adds an input; of one expert when it is routed. `rows` is the same on a device.
+    fn add(&mut self, names: &[String], expert: Option<usize>, input: &Tensor, rows: Option<&Rows>) -> Result<()> {
+        self.check_device()?;
         // Apart, an expert has sums of its own anyway.
         let expert = expert.filter(|_| names.first().is_some_and(|name| name.ends_with("_exps.weight")));
         let (tokens, columns) = input.dims2()?;
         with_values(input, |x| {
-            let sums = self.sums_of(names, columns)?;
             let batch = Batch::of(x, columns);
+            let is_finite = batch.squares.iter().all(|s| s.is_finite());
+            let has_gram = self.sums_of(names, columns)?.gram.is_some();
+            let on_device = rows.filter(|_| is_finite && has_gram && tokens > 0);
+            if let Some(rows) = on_device {
+                if !self.resident.contains_key(&names[0]) {
+                    self.resident.insert(names[0].clone(), GramSum::new(rows.gpu(), columns)?);
+                }
+                self.resident[&names[0]].add(rows)?;
+            }
+            let sums = self.sums_of(names, columns)?;
             let Some(channel) = batch.squares.iter().position(|s| !s.is_finite()) else {
-                sums.add(x, tokens, batch, expert);
+                sums.add(x, tokens, batch, expert, on_device.is_none());
                 sums.seen += tokens as u64;
                 return Ok(());
             };
@@ -159,7 +214,7 @@ impl Collector<'_> {
             let finite: Vec<f32> = rows.iter().flat_map(|t| &x[t * columns..(t + 1) * columns]).copied().collect();
             let mut batch = Batch::of(&finite, columns);
             batch.peaks.iter_mut().for_each(|peak| peak.token = rows[peak.token as usize] as u64);
-            sums.add(&finite, rows.len(), batch, expert);
+            sums.add(&finite, rows.len(), batch, expert, true);
             sums.seen += tokens as u64;
             self.tell_non_finite(&names[0], channel, tokens - rows.len());
             Ok(())
@@ -169,11 +224,15 @@ impl Collector<'_> {
 
 impl Taps for Collector<'_> {
     fn linear_input(&mut self, names: &[String], input: &Tensor) -> Result<()> {
-        self.add(names, None, input)
+        self.add(names, None, input, None)
     }
 
     fn expert_input(&mut self, expert: usize, names: &[String], input: &Tensor) -> Result<()> {
-        self.add(names, Some(expert), input)
+        self.add(names, Some(expert), input, None)
+    }
+
+    fn resident_input(&mut self, expert: Option<usize>, names: &[String], input: &Tensor, rows: &Rows) -> Result<()> {
+        self.add(names, expert, input, Some(rows))
     }
 
     fn wants_attended(&self) -> bool {
@@ -244,7 +303,7 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, x: &[f32], tokens: usize, batch: Batch, expert: Option<usize>) {
+    fn add(&mut self, x: &[f32], tokens: usize, batch: Batch, expert: Option<usize>, with_gram: bool) {
         if tokens == 0 {
             return;
         }
@@ -264,7 +323,7 @@ impl Sums {
         self.peaks.extend(batch.peaks.iter().map(|peak| Peak { token: self.seen + peak.token, ..*peak }));
         keep_largest(&mut self.peaks);
         let columns = self.sum_squares.len();
-        if let Some(gram) = &mut self.gram {
+        if let Some(gram) = self.gram.as_mut().filter(|_| with_gram) {
             add_gram(gram, x, columns);
         }
     }

@@ -4,6 +4,7 @@
 pub mod bench;
 mod cpu;
 mod encode;
+mod fastest;
 pub mod gpu;
 mod operands;
 mod threads;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 
 pub use cpu::Cpu;
 pub(crate) use encode::encoder;
+use fastest::Fastest;
+pub use fastest::remember_in;
 pub use threads::set_threads;
 
 /// Which device the user asked for.
@@ -100,6 +103,35 @@ pub enum KernelCall<'a> {
 }
 
 impl KernelCall<'_> {
+    /// The same call on the same operands, to be run first.
+    fn again(&mut self) -> KernelCall<'_> {
+        match self {
+            Self::Encode { format, weights, columns, importance, bytes } => {
+                KernelCall::Encode { format: *format, weights, columns: *columns, importance, bytes }
+            }
+            Self::Statistics { values, absmax, histogram, sums } => KernelCall::Statistics { values, absmax: *absmax, histogram, sums },
+            Self::LayerError { difference, columns, hessian, row_errors } => KernelCall::LayerError { difference, columns: *columns, hessian, row_errors },
+        }
+    }
+
+    /// What it does, for a list of times.
+    fn what(&self) -> String {
+        match self {
+            Self::Encode { format, .. } => format.to_string(),
+            Self::Statistics { .. } => Kernel::Statistics.name().to_owned(),
+            Self::LayerError { .. } => Kernel::LayerError.name().to_owned(),
+        }
+    }
+
+    /// Values that it works on.
+    fn values(&self) -> usize {
+        match self {
+            Self::Encode { weights, .. } => weights.len(),
+            Self::Statistics { values, .. } => values.len(),
+            Self::LayerError { difference, .. } => difference.len(),
+        }
+    }
+
     /// The kernel that a GPU runs for it.
     ///
     /// # Errors
@@ -133,7 +165,7 @@ pub trait Backend: Send + Sync {
 }
 
 /// GPUs that are open, by the choice that meant them: pipelines and paces are worth keeping for the next job.
-static OPEN: Mutex<Vec<(DeviceChoice, Arc<gpu::Gpu>)>> = Mutex::new(Vec::new());
+static OPEN: Mutex<Vec<(DeviceChoice, Arc<dyn Backend>)>> = Mutex::new(Vec::new());
 
 /// Lets go of the GPU that a choice means: it has failed, and whoever asks next opens it anew.
 pub fn forget(choice: &DeviceChoice) {
@@ -150,13 +182,16 @@ pub fn backend(choice: &DeviceChoice) -> Result<Arc<dyn Backend>> {
     }
     let open = &mut *OPEN.lock();
     if let Some((_, gpu)) = open.iter().find(|(known, _)| known == choice) {
-        return Ok(Arc::clone(gpu) as Arc<dyn Backend>);
+        return Ok(Arc::clone(gpu));
     }
     match gpu::Gpu::open(choice) {
         Ok(gpu) => {
-            let gpu = Arc::new(gpu);
-            open.push((choice.clone(), Arc::clone(&gpu)));
-            Ok(gpu)
+            let mut backend: Arc<dyn Backend> = Arc::new(gpu);
+            if *choice == DeviceChoice::Auto {
+                backend = Arc::new(Fastest::new(backend, Arc::new(Cpu::default())));
+            }
+            open.push((choice.clone(), Arc::clone(&backend)));
+            Ok(backend)
         }
         Err(error) if *choice == DeviceChoice::Auto => {
             tracing::info!(%error, "computing on the CPU");

@@ -7,7 +7,7 @@ use super::base::{BaseBuilder, CompactBase, KlBounds};
 use super::comparison::{Comparison, TokenComparison, perplexity_of};
 use super::noise::noise_floor;
 use super::runtime::{Running, Runtime};
-use super::score::{Score, Scored, scored};
+use super::score::{Score, Scored, compared_on_device, scored};
 use super::stream::{check_finite, stream_error};
 use super::worst::worst;
 use crate::calibrate::{HoldOutText, sequences};
@@ -102,7 +102,7 @@ pub(super) fn compare_chunks(
     cx: &JobContext,
 ) -> Result<Comparison> {
     let running = [0, 1].map(|i| Running { weights: models[i], runtime: runtimes[i] });
-    let models = [Transformer::new(&running[0])?, Transformer::new(&running[1])?];
+    let models = [Transformer::on(&running[0], cx)?, Transformer::on(&running[1], cx)?];
     if models[0].blocks() != models[1].blocks() {
         let (expected, got) = (format!("{} blocks", models[0].blocks()), models[1].blocks().to_string());
         return Err(Error::Mismatch { operation: "compare models", expected, got });
@@ -132,8 +132,16 @@ pub(super) fn compare_chunks(
     for (index, chunk) in chunks.iter().enumerate() {
         cx.checkpoint()?;
         cx.progress(Stage::Compare, 2 * blocks + index as u64, total);
-        let [before, after] = [0, 1].map(|i| scored(chunk, &streams[i].read(index..index + 1)?[0], &heads[i]));
-        let (before, after) = (before?, after?);
+        let [before, after] = [0, 1].map(|i| streams[i].read(index..index + 1));
+        let hidden = [before?.swap_remove(0), after?.swap_remove(0)];
+        // A base is made of the logits themselves.
+        if base.is_none()
+            && let Some(compared) = compared_on_device(chunk, [&hidden[0], &hidden[1]], [&heads[0], &heads[1]])?
+        {
+            tokens.extend(compared);
+            continue;
+        }
+        let (before, after) = (scored(chunk, &hidden[0], &heads[0])?, scored(chunk, &hidden[1], &heads[1])?);
         tokens.extend(before.map_with(&after, |_, p, q, target| {
             let (before, after) = (Score::of(p, target), Score::of(q, target));
             token_comparison(target, kl_between(p, before.log_z, q, after.log_z), &before, &after)
@@ -232,7 +240,7 @@ pub fn perplexity(model: &dyn Weights, tokenizer: &Tokenizer, text: &HoldOutText
 /// Runs one model and hands on the scored half of each chunk.
 fn single(weights: &dyn Weights, chunks: &[Vec<u32>], runtime: Runtime, cx: &JobContext, mut each: impl FnMut(usize, &Scored) -> Result<()>) -> Result<()> {
     let running = Running { weights, runtime };
-    let model = Transformer::new(&running)?;
+    let model = Transformer::on(&running, cx)?;
     let total = (model.blocks() + chunks.len()) as u64;
     let mut stream = model.stream(chunks, cx.scratch.memory, cx)?;
     let run = |index: usize, block: Block| {

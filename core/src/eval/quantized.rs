@@ -3,8 +3,9 @@
 use crate::codec::Format;
 use crate::error::Result;
 use crate::job::Artifact;
-use crate::model::Weights;
+use crate::model::{StoredWeight, Weights};
 use crate::source::{ModelConfig, Source};
+use std::borrow::Cow;
 
 /// A source seen through a finished quantization.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,12 @@ impl Weights for Quantized<'_> {
 
     fn has(&self, name: &str) -> Result<bool> {
         self.source.has(name)
+    }
+
+    fn stored(&self, name: &str) -> Result<Option<StoredWeight<'_>>> {
+        let Some((record, bytes)) = self.artifact.tensor(name) else { return self.source.stored(name) };
+        let (None, Some(index)) = (self.artifact.residual(name), self.source.find(name)) else { return Ok(None) };
+        Ok(Some(StoredWeight { format: record.stored_as, bytes: Cow::Borrowed(bytes), shape: self.source.tensors[index].shape.clone() }))
     }
 
     fn stored_as(&self, name: &str) -> Option<Format> {

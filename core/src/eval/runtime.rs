@@ -7,7 +7,7 @@
 use crate::allocate::Target;
 use crate::codec::{Format, GgmlType};
 use crate::error::Result;
-use crate::model::{Arithmetic, Weights};
+use crate::model::{Arithmetic, StoredWeight, Weights};
 use crate::source::ModelConfig;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -90,6 +90,10 @@ impl Weights for Running<'_> {
 
     fn stored_as(&self, name: &str) -> Option<Format> {
         self.weights.stored_as(name)
+    }
+
+    fn stored(&self, name: &str) -> Result<Option<StoredWeight<'_>>> {
+        self.weights.stored(name)
     }
 
     fn arithmetic(&self, name: &str) -> Arithmetic {

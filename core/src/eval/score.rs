@@ -1,6 +1,8 @@
 //! The scored half of a chunk, as llama.cpp's perplexity tool chooses it: logits at positions `context / 2 .. context − 1`, each against
 //! the token that follows.
 
+use super::comparison::TokenComparison;
+use crate::compute::gpu::forward::RowComparison;
 use crate::error::{Error, Result};
 use crate::model::{Head, logits_of, with_values};
 use crate::numeric::metric::log_sum_exp;
@@ -63,14 +65,39 @@ pub(super) fn scored_positions(context: usize) -> usize {
     context - 1 - context / 2
 }
 
+/// The scored half of a chunk compared on the device, by the final hidden states and the heads of both models; None where the heads are not on
+/// a device that works.
+pub(super) fn compared_on_device(chunk: &[u32], hidden: [&Tensor; 2], heads: [&Head; 2]) -> Result<Option<Vec<TokenComparison>>> {
+    let (first, rows) = (chunk.len() / 2, scored_positions(chunk.len()));
+    let targets = &chunk[first + 1..];
+    check_targets(targets, heads[0].vocab().min(heads[1].vocab()))?;
+    let Some(before) = heads[0].resident_logits(&hidden[0].narrow(0, first, rows)?)? else { return Ok(None) };
+    let compared = before.compare(&hidden[1].narrow(0, first, rows)?, heads[1], targets, TOP)?;
+    let comparison = |(row, &token): (&RowComparison, &u32)| TokenComparison {
+        token,
+        kl: f64::from(row.divergence),
+        nll_before: f64::from(row.nll_before),
+        nll_after: f64::from(row.nll_after),
+        top_before: row.top_before[0],
+        top_after: row.top_after[0],
+        top5_shared: row.top_before[..TOP].iter().filter(|t| row.top_after[..TOP].contains(t)).count() as u8,
+    };
+    Ok(compared.map(|rows| rows.iter().zip(targets).map(comparison).collect()))
+}
+
+fn check_targets(targets: &[u32], vocab: usize) -> Result<()> {
+    match targets.iter().find(|t| **t as usize >= vocab) {
+        Some(token) => Err(Error::Input(format!("token {token} is outside the head's {vocab}"))),
+        None => Ok(()),
+    }
+}
+
 /// The scored half of a chunk of at least 4 tokens, from its final hidden states.
 pub(super) fn scored(chunk: &[u32], hidden: &Tensor, head: &Head) -> Result<Scored> {
     let (first, rows) = (chunk.len() / 2, scored_positions(chunk.len()));
     let vocab = head.vocab();
     let targets = chunk[first + 1..].to_vec();
-    if let Some(token) = targets.iter().find(|t| **t as usize >= vocab) {
-        return Err(Error::Input(format!("token {token} is outside the head's {vocab}")));
-    }
+    check_targets(&targets, vocab)?;
     Ok(Scored { logits: logits_of(&hidden.narrow(0, first, rows)?, head)?, vocab, targets })
 }
 

@@ -62,7 +62,7 @@ fn html(source: &Source, artifact: &Artifact, exported: &Exported, proof: Proof<
     });
     let title = format!("{} in {} bytes", escape(name), exported.bytes);
     let comparison = proof.comparison.map(compared).unwrap_or_default();
-    let predicted = proof.comparison.zip(proof.predicted).map(|(comparison, predicted)| prediction(comparison, predicted)).unwrap_or_default();
+    let predicted = proof.comparison.zip(proof.predicted).map(|(c, predicted)| prediction(predicted, (c.kl_mean, c.kl_error))).unwrap_or_default();
     let trust = proof.trust.map(judged).unwrap_or_default();
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
@@ -88,13 +88,12 @@ fn compared(c: &Comparison) -> String {
     )
 }
 
-fn prediction(c: &Comparison, (metric, predicted): (Metric, f64)) -> String {
-    let ratio = if c.kl_mean > 0.0 { predicted / c.kl_mean } else { 1.0 };
+/// What was predicted beside what was measured; both KL in nats per token, the latter with its standard error.
+fn prediction((metric, predicted): (Metric, f64), (measured, error): (f64, f64)) -> String {
+    let ratio = if measured > 0.0 { predicted / measured } else { 1.0 };
+    let by = escape(metric.label());
     format!(
-        "<p>Before anything was written, the allocation predicted {predicted:.5} nats ({}): {ratio:.2} of the {:.5} ± {:.5} measured here.</p>",
-        escape(metric.label()),
-        c.kl_mean,
-        c.kl_error
+        "<p>Before anything was written, the allocation predicted {predicted:.5} nats ({by}), {ratio:.2} of the {measured:.5} ± {error:.5} measured here.</p>"
     )
 }
 
@@ -147,4 +146,33 @@ fn bytes_of(source: &Source, tensor: &RecordHeader) -> u64 {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Format;
+    use crate::sensitivity::{Correlation, Fit, Joint, ProbedCell};
+
+    #[test]
+    fn the_evidence_names_every_metric_the_best_first_and_the_prediction_its_ratio() {
+        let correlation = |metric, spearman| Correlation { metric, spearman, kendall: spearman - 0.1, ratio: 1.0, spread: 0.2, cells: 4 };
+        let cell = |kl| ProbedCell { tensor: "t".into(), stored_as: Format::F16, residual: None, kl, error: kl / 10.0 };
+        let joint = Joint { tensors: 30, separately: 0.5, together: 0.25, error: 0.01 };
+        let trust = Trust {
+            tokens: 512,
+            cells: [0.1, 0.2, 0.3, 0.4].map(cell).to_vec(),
+            correlations: vec![correlation(Metric::PredictedKl, 0.975), correlation(Metric::Weight, 0.5)],
+            best: Metric::PredictedKl,
+            fit: Fit::of(&[(0.1, 0.1), (0.2, 0.2), (0.3, 0.3), (0.4, 0.4)]).unwrap(),
+            probed_together: joint,
+            all_together: joint,
+        };
+        let html = judged(&trust);
+        let at = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text} is not in {html}"));
+        assert!(at("Predicted KL (used)") < at("Relative weight error") && at("0.975") < at("0.500"), "best first: {html}");
+        assert!(html.contains("4 cells measured") && html.contains("0.2500 ± 0.0100") && html.contains("0.5000"), "{html}");
+        let html = prediction((Metric::CalibratedKl, 0.06), (0.08, 0.002));
+        assert!(html.contains("0.06000 nats (Calibrated KL), 0.75 of the 0.08000 ± 0.00200"), "{html}");
+    }
 }

@@ -1,6 +1,6 @@
 //! The device of a job: opened when first needed, replaced by the CPU when it fails, and what it has done so far.
 
-use super::{JobContext, JobEvent};
+use super::{Accelerator, JobContext, JobEvent};
 use crate::compute::gpu::KernelUse;
 use crate::compute::{Backend, Cpu, DeviceChoice, backend, forget};
 use crate::error::{Error, Result};
@@ -27,6 +27,8 @@ pub struct DeviceUse {
 struct Opened {
     choice: DeviceChoice,
     backend: Arc<dyn Backend>,
+    /// For forward passes, once there was one.
+    accelerator: Option<Arc<Accelerator>>,
     /// What it had done before.
     before: Vec<KernelUse>,
     told: Instant,
@@ -39,7 +41,7 @@ pub(super) struct JobDevice(Mutex<Option<Opened>>);
 impl Opened {
     fn new(choice: &DeviceChoice, backend: Arc<dyn Backend>) -> Self {
         let before = backend.gpu().map(|gpu| gpu.used()).unwrap_or_default();
-        Self { choice: choice.clone(), backend, before, told: Instant::now() }
+        Self { choice: choice.clone(), backend, accelerator: None, before, told: Instant::now() }
     }
 
     fn used(&self) -> Option<DeviceUse> {
@@ -49,7 +51,28 @@ impl Opened {
     }
 }
 
+impl JobDevice {
+    /// The device that a choice means has failed: the CPU does all that follows.
+    pub(super) fn give_up(&self, choice: &DeviceChoice) {
+        forget(choice);
+        let before = self.0.lock().replace(Opened::new(choice, Arc::new(Cpu::default())));
+        if let Some(accelerator) = before.and_then(|opened| opened.accelerator) {
+            accelerator.give_up();
+        }
+    }
+}
+
 impl JobContext {
+    /// The GPU for forward passes that the device means; None when the CPU is to do them.
+    pub fn accelerator(&self) -> Option<Arc<Accelerator>> {
+        self.backend();
+        let opened = &mut *self.opened.0.lock();
+        let opened = opened.as_mut()?;
+        let Opened { choice, backend, accelerator, .. } = opened;
+        let gpu = backend.gpu()?;
+        Some(Arc::clone(accelerator.get_or_insert_with(|| Arc::new(Accelerator::new(gpu, choice, &self.opened, &self.reporter)))))
+    }
+
     /// The device that was asked for, opened at the first call; where it is not there, the CPU, which is told.
     pub fn backend(&self) -> Arc<dyn Backend> {
         let opened = &mut *self.opened.0.lock();
@@ -72,8 +95,7 @@ impl JobContext {
         match work(&*self.backend()) {
             Err(error @ Error::Device { .. }) => {
                 self.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
-                forget(&self.device);
-                *self.opened.0.lock() = Some(Opened::new(&self.device, Arc::new(Cpu::default())));
+                self.opened.give_up(&self.device);
                 work(&*self.backend())
             }
             other => other,

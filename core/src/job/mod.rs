@@ -1,6 +1,7 @@
 //! Long work: what it may know (context), what it says (events), the one background worker, and the journal that makes a
 //! quantization durable tensor by tensor.
 
+mod accelerator;
 mod atomic;
 mod context;
 mod device;
@@ -17,6 +18,7 @@ mod resume;
 mod runner;
 mod sequential;
 
+pub use accelerator::Accelerator;
 pub use atomic::{write_atomically, write_file_atomically};
 pub use context::{CancelToken, JobContext, Scratch};
 pub use device::DeviceUse;

@@ -4,6 +4,7 @@
 //! to 8-bit blocks (Q8_0 and Q8_1 of 32, Q8_K of 256 along the row). Invariant: `F32` leaves every bit alone.
 
 use half::{bf16, f16};
+use halftone_shaders::twin::round_inputs::Rounding;
 use rayon::prelude::*;
 
 /// How the input of a linear (or a cached key or value) is represented when it is multiplied.
@@ -25,6 +26,17 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
+    /// What a device rounds to.
+    pub(super) fn rounding(self) -> Option<Rounding> {
+        match self {
+            Self::F32 | Self::HalvedSums => None,
+            Self::F16 => Some(Rounding::F16),
+            Self::Bf16 => Some(Rounding::Bf16),
+            Self::Q8_0 => Some(Rounding::Q8_0),
+            Self::Q8K => Some(Rounding::Q8K),
+        }
+    }
+
     /// Replaces rows of `columns` values by what the runtime multiplies with. Blocks do not cross rows; `columns` is a whole number of them.
     pub(crate) fn round(self, x: &mut [f32], columns: usize) {
         match self {

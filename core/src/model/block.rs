@@ -8,11 +8,13 @@ use super::norm::Norm;
 use super::projections::Projections;
 use super::relative::RelativeBias;
 use super::rope::Rotary;
-use super::taps::{Readers, Taps, reborrow};
-use super::values::{tensor_from, with_values};
+use super::taps::{Readers, Resumed, Taps, reborrow};
+use super::values::{Input, Values, tensor_from, with_values};
 use super::vector::add_to;
 use super::weights::Weights;
+use crate::compute::gpu::forward::{Attention, Rows, Sequence, Turns};
 use crate::error::{Error, Result};
+use crate::job::Accelerator;
 use crate::job::JobContext;
 use crate::source::{Anatomy, NormPlacement};
 use candle_core::Tensor;
@@ -36,6 +38,7 @@ pub struct Block {
     feed_forward: FeedForward,
     /// How keys and values are kept.
     cache: Arithmetic,
+    device: Option<Arc<Accelerator>>,
 }
 
 /// What all blocks of a model share.
@@ -60,8 +63,8 @@ struct Surround {
 }
 
 impl Surround {
-    fn load(weights: &dyn Weights, anatomy: &Anatomy, block: usize, [before, output, after]: [&str; 3]) -> Result<Self> {
-        let norm = |part: &str| Norm::load(weights, anatomy, &format!("blk.{block}.{part}"), weights.config().hidden_size).map(Some);
+    fn load(weights: &dyn Weights, anatomy: &Anatomy, block: usize, [before, output, after]: [&str; 3], device: Option<&Arc<Accelerator>>) -> Result<Self> {
+        let norm = |part: &str| Norm::load(weights, anatomy, &format!("blk.{block}.{part}"), weights.config().hidden_size)?.on(device).map(Some);
         Ok(match anatomy.placement {
             NormPlacement::Before => Self { before: norm(before)?, ..Self::default() },
             NormPlacement::Around => Self { before: norm(before)?, output: norm(output)?, after: None },
@@ -69,18 +72,26 @@ impl Surround {
         })
     }
 
-    fn enter(&self, stream: &[f32]) -> Vec<f32> {
-        self.before.as_ref().map_or_else(|| stream.to_vec(), |norm| norm.apply(stream))
+    fn enter(&self, stream: Input<'_>) -> Result<Values> {
+        match (&self.before, stream) {
+            (Some(norm), _) => norm.run(stream),
+            (None, Input::Host(stream)) => Ok(Values::Host(stream.to_vec())),
+            (None, Input::Device(stream)) => Ok(Values::Device(stream.duplicate()?)),
+        }
     }
 
-    fn leave(&self, mut stream: Vec<f32>, mut output: Vec<f32>) -> Vec<f32> {
+    fn leave(&self, mut stream: Values, mut output: Values) -> Result<Values> {
         if let Some(norm) = &self.output {
-            output = norm.apply(&output);
+            output = norm.run(output.input())?;
         }
-        add_to(&mut stream, &output);
+        match (&mut stream, &output) {
+            (Values::Device(stream), Values::Device(output)) => stream.add(output)?,
+            (Values::Host(stream), output) => add_to(stream, &output.input().on_host()?),
+            (Values::Device(stream), Values::Host(output)) => stream.add(&Rows::upload(stream.gpu(), output, stream.columns())?)?,
+        }
         match &self.after {
-            Some(norm) => norm.apply(&stream),
-            None => stream,
+            Some(norm) => norm.run(stream.input()),
+            None => Ok(stream),
         }
     }
 }
@@ -93,7 +104,7 @@ pub struct KeyValueCache {
 }
 
 impl Block {
-    pub(super) fn load(weights: &dyn Weights, anatomy: &Anatomy, index: usize, shared: &Shared) -> Result<Self> {
+    pub(super) fn load(weights: &dyn Weights, anatomy: &Anatomy, index: usize, shared: &Shared, device: Option<&Arc<Accelerator>>) -> Result<Self> {
         let config = weights.config();
         let heads = Heads { query: config.head_count, key_value: config.kv_head_count, dim: config.head_dim };
         let window = anatomy.window_of(index);
@@ -109,13 +120,14 @@ impl Block {
                 bias: shared.bias.clone(),
             },
             hidden_size: config.hidden_size,
-            around_attention: Surround::load(weights, anatomy, index, ["attn_norm", "post_attention_norm", "attn_output_norm"])?,
-            projections: Projections::load(weights, anatomy, index, heads)?,
-            output: Linear::load(weights, &format!("blk.{index}.attn_output"), config.hidden_size, heads.query * heads.dim)?,
+            around_attention: Surround::load(weights, anatomy, index, ["attn_norm", "post_attention_norm", "attn_output_norm"], device)?,
+            projections: Projections::load(weights, anatomy, index, heads, device)?,
+            output: Linear::load(weights, &format!("blk.{index}.attn_output"), config.hidden_size, heads.query * heads.dim, device)?,
             output_readers: Readers::new(vec![format!("blk.{index}.attn_output.weight")], None),
-            around_feed_forward: Surround::load(weights, anatomy, index, ["ffn_norm", "post_ffw_norm", "layer_output_norm"])?,
-            feed_forward: FeedForward::load(weights, anatomy, index)?,
+            around_feed_forward: Surround::load(weights, anatomy, index, ["ffn_norm", "post_ffw_norm", "layer_output_norm"], device)?,
+            feed_forward: FeedForward::load(weights, anatomy, index, device)?,
             cache: weights.cache_arithmetic(),
+            device: device.cloned(),
         })
     }
 
@@ -136,7 +148,7 @@ impl Block {
                 spans.push(Span { queries: at..at + length, keys: at..at + length });
                 at += length;
             }
-            let y = self.run(x, &spans, None, reborrow(&mut taps))?;
+            let y = self.run_somewhere(x, &spans, reborrow(&mut taps))?;
             for span in spans {
                 let rows = &y[span.queries.start * self.hidden_size..span.queries.end * self.hidden_size];
                 after.push(tensor_from(rows.to_vec(), span.queries.len(), self.hidden_size)?);
@@ -156,8 +168,8 @@ impl Block {
         let (x, lengths) = self.concatenate(std::slice::from_ref(hidden))?;
         let new = lengths[0];
         let past = cache.keys.len() / (self.heads.key_value * self.heads.dim);
-        let y = self.run(x, &[Span { queries: 0..new, keys: 0..past + new }], Some(cache), None)?;
-        tensor_from(y, new, self.hidden_size)
+        let y = self.run(Values::Host(x), &[Span { queries: 0..new, keys: 0..past + new }], Some(cache), None)?;
+        tensor_from(y.into_host()?, new, self.hidden_size)
     }
 
     fn concatenate(&self, hidden: &[Tensor]) -> Result<(Vec<f32>, Vec<usize>)> {
@@ -177,46 +189,115 @@ impl Block {
         Ok((x, lengths))
     }
 
-    fn run(&self, x: Vec<f32>, spans: &[Span], cache: Option<&mut KeyValueCache>, mut taps: Option<&mut dyn Taps>) -> Result<Vec<f32>> {
-        let [mut q, mut k, mut v] = self.projections.run(self.around_attention.enter(&x), reborrow(&mut taps))?;
-        self.turn(&mut q, &mut k, spans);
-        self.cache.round(&mut k, self.heads.key_value * self.heads.dim);
-        self.cache.round(&mut v, self.heads.key_value * self.heads.dim);
+    /// On the device, if there is one; on the host if not, or when the device fails. Then the taps do not see again what they have seen.
+    fn run_somewhere(&self, x: Vec<f32>, spans: &[Span], taps: Option<&mut dyn Taps>) -> Result<Vec<f32>> {
+        let Some(device) = &self.device else { return self.run(Values::Host(x), spans, None, taps)?.into_host() };
+        let mut resumed = taps.map(|taps| Resumed { taps, calls: 0, seen: 0 });
+        let on_device = device.attempt(|gpu| {
+            let x = Values::Device(Rows::upload(gpu, &x, self.hidden_size)?);
+            self.run(x, spans, None, resumed.as_mut().map(|taps| taps as &mut dyn Taps))?.into_host()
+        })?;
+        if let Some(y) = on_device {
+            return Ok(y);
+        }
+        if let Some(resumed) = &mut resumed {
+            resumed.seen = std::mem::take(&mut resumed.calls);
+        }
+        self.run(Values::Host(x), spans, None, resumed.as_mut().map(|taps| taps as &mut dyn Taps))?.into_host()
+    }
+
+    fn run(&self, x: Values, spans: &[Span], cache: Option<&mut KeyValueCache>, mut taps: Option<&mut dyn Taps>) -> Result<Values> {
+        let [mut q, mut k, mut v] = self.projections.run(self.around_attention.enter(x.input())?, reborrow(&mut taps))?;
+        self.turn(&mut q, &mut k, spans)?;
+        let width = self.heads.key_value * self.heads.dim;
+        for cached in [&mut k, &mut v] {
+            match (cached, self.cache.rounding()) {
+                (Values::Device(rows), Some(rounding)) => *rows = rows.rounded(rounding)?,
+                (Values::Host(values), _) => self.cache.round(values, width),
+                (Values::Device(_), None) => {}
+            }
+        }
         if let (Some(taps), Some((key, value)), None) = (reborrow(&mut taps).filter(|t| t.wants_attended()), self.projections.key_value(), &cache) {
-            let input = self.around_attention.enter(&x);
-            let how = attended(&q, &k, &input, self.hidden_size, self.heads, spans, &self.scoring);
+            let input = self.around_attention.enter(x.input())?.into_host()?;
+            let how = attended(&q.input().on_host()?, &k.input().on_host()?, &input, self.hidden_size, self.heads, spans, &self.scoring);
             taps.attended_input(key, value, &input, &how.received, &how.mixed)?;
         }
-        let attended = match cache {
-            None => attention(&q, &k, &v, self.heads, spans, &self.scoring),
+        let attended = self.attend(q, k, v, spans, cache)?;
+        let output = self.output_readers.show(attended, self.output.inputs(), reborrow(&mut taps), |input| self.output.run(input))?;
+        let x = self.around_attention.leave(x, output)?;
+        let output = self.feed_forward.run(self.around_feed_forward.enter(x.input())?, taps)?;
+        self.around_feed_forward.leave(x, output)
+    }
+
+    fn attend(&self, q: Values, k: Values, v: Values, spans: &[Span], cache: Option<&mut KeyValueCache>) -> Result<Values> {
+        let kernel = Attention {
+            query_heads: self.heads.query,
+            key_heads: self.heads.key_value,
+            dim: self.heads.dim,
+            scale: self.scoring.scale,
+            cap: self.scoring.soft_cap,
+            causal: self.scoring.causal,
+            window: self.scoring.window,
+        };
+        match (&q, &k, &v) {
+            (Values::Device(q), Values::Device(k), Values::Device(v)) if kernel.is_supported() && self.scoring.bias.is_none() => {
+                let sequences: Vec<Sequence> = spans.iter().map(|s| Sequence { queries: s.queries.clone(), keys: s.keys.clone() }).collect();
+                return Ok(Values::Device(kernel.run(q, k, v, &sequences)?));
+            }
+            (Values::Device(_), ..) => {
+                if let Some(device) = &self.device {
+                    device.tell_host("attention with learned biases, or with heads wider than 256 channels, has no kernel");
+                }
+            }
+            _ => {}
+        }
+        let (q_here, k, v) = (q.input(), k.into_host()?, v.into_host()?);
+        let host = q_here.on_host()?;
+        let out = match cache {
+            None => attention(&host, &k, &v, self.heads, spans, &self.scoring),
             Some(cache) => {
                 cache.keys.extend_from_slice(&k);
                 cache.values.extend_from_slice(&v);
-                attention(&q, &cache.keys, &cache.values, self.heads, spans, &self.scoring)
+                attention(&host, &cache.keys, &cache.values, self.heads, spans, &self.scoring)
             }
         };
-        drop((q, k, v));
-        let output = self.output_readers.show(attended, self.output.inputs(), reborrow(&mut taps), |input| self.output.apply(input))?;
-        let x = self.around_attention.leave(x, output);
-        let output = self.feed_forward.run(self.around_feed_forward.enter(&x), taps)?;
-        Ok(self.around_feed_forward.leave(x, output))
+        q_here.beside(out, self.heads.query * self.heads.dim)
     }
 
     /// Rotates queries and keys by their positions.
-    fn turn(&self, q: &mut [f32], k: &mut [f32], spans: &[Span]) {
-        let Some(rotary) = &self.rotary else { return };
+    fn turn(&self, q: &mut Values, k: &mut Values, spans: &[Span]) -> Result<()> {
+        let Some(rotary) = &self.rotary else { return Ok(()) };
         let (query_width, kv_width) = (self.heads.query * self.heads.dim, self.heads.key_value * self.heads.dim);
+        let mut angles = Vec::new();
+        let mut positions = vec![0; spans.iter().map(|span| span.queries.end).max().unwrap_or(0)];
         for is_long in [false, true] {
             let alike = || spans.iter().filter(|span| rotary.is_long(span.keys.len()) == is_long);
             // All spans of a forward start at position 0, a cached one after its past: one table serves all.
             let first = alike().map(|s| s.keys.len() - s.queries.len()).min().unwrap_or(0);
             let longest = alike().map(|s| s.queries.len()).max().unwrap_or(0);
-            let angles = rotary.angles(first, longest, is_long);
-            for Span { queries, .. } in alike() {
-                rotary.turn(&angles, &mut q[queries.start * query_width..queries.end * query_width], query_width, self.heads.dim);
-                rotary.turn(&angles, &mut k[queries.start * kv_width..queries.end * kv_width], kv_width, self.heads.dim);
+            let table = rotary.angles(first, longest, is_long);
+            match (&mut *q, &mut *k) {
+                (Values::Host(q), Values::Host(k)) => {
+                    for Span { queries, .. } in alike() {
+                        rotary.turn(&table, &mut q[queries.start * query_width..queries.end * query_width], query_width, self.heads.dim);
+                        rotary.turn(&table, &mut k[queries.start * kv_width..queries.end * kv_width], kv_width, self.heads.dim);
+                    }
+                }
+                _ => {
+                    let base = angles.len() / rotary.pairs().max(1);
+                    for Span { queries, .. } in alike() {
+                        queries.clone().zip(base..).for_each(|(token, row)| positions[token] = row as u32);
+                    }
+                    angles.extend(table.cosines_and_sines());
+                }
             }
         }
+        if let (Values::Device(q), Values::Device(k)) = (q, k) {
+            let turns = Turns::upload(q.gpu(), &angles, rotary.pairs(), &positions, rotary.is_interleaved())?;
+            q.turn(&turns, self.heads.dim)?;
+            k.turn(&turns, self.heads.dim)?;
+        }
+        Ok(())
     }
 }
 

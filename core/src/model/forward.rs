@@ -12,6 +12,7 @@ use super::stream::Stream;
 use super::taps::{Taps, reborrow};
 use super::values::{tensor_from, with_values};
 use crate::error::{Error, Result};
+use crate::job::Accelerator;
 use crate::job::JobContext;
 use crate::report::NoticeKind;
 use crate::source::{Anatomy, NormPlacement, Positions};
@@ -27,6 +28,7 @@ pub struct Transformer<'a> {
     weights: &'a dyn Weights,
     anatomy: &'a Anatomy,
     shared: Shared,
+    device: Option<Arc<Accelerator>>,
 }
 
 impl<'a> Transformer<'a> {
@@ -70,7 +72,15 @@ impl<'a> Transformer<'a> {
             None => None,
         };
         let bias = if anatomy.relative_bias { Some(Arc::new(RelativeBias::load(weights, config.head_count)?)) } else { None };
-        Ok(Self { weights, anatomy, shared: Shared { rotary, local_rotary, bias } })
+        Ok(Self { weights, anatomy, shared: Shared { rotary, local_rotary, bias }, device: None })
+    }
+
+    /// As [`Self::new`], with its blocks and its head on the device of the context, if that means one; where it fails, the CPU goes on.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn on(weights: &'a dyn Weights, cx: &JobContext) -> Result<Self> {
+        Ok(Self { device: cx.accelerator(), ..Self::new(weights)? })
     }
 
     /// Number of blocks.
@@ -158,7 +168,7 @@ impl<'a> Transformer<'a> {
     /// # Errors
     /// `MissingTensor`, `Mismatch`, what reading says.
     pub fn block(&self, index: usize) -> Result<Block> {
-        Block::load(self.weights, self.anatomy, index, &self.shared)
+        Block::load(self.weights, self.anatomy, index, &self.shared, self.device.as_ref().filter(|device| device.gpu().is_some()))
     }
 
     /// Applies the norm after the last block.
@@ -218,11 +228,16 @@ impl<'a> Transformer<'a> {
         config.predicts_tokens()?;
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let name = if config.tied_head { EMBEDDING } else { HEAD };
-        Ok(Head {
+        let head = Head {
             weight: tensor_from(load_shaped(self.weights, name, &[vocab, hidden])?, vocab, hidden)?,
             soft_cap: self.anatomy.logit_soft_cap,
             arithmetic: self.weights.arithmetic(name),
-        })
+            resident: None,
+        };
+        match &self.device {
+            None => Ok(head),
+            Some(device) => head.on(device, self.weights.stored(name)?.filter(|stored| stored.shape == [vocab, hidden])),
+        }
     }
 }
 

@@ -1,42 +1,81 @@
 //! One linear layer, y = x·Wᵀ + b, and the matrix product all others stand on.
 
 use super::Arithmetic;
+use super::values::{Input, Values};
 use super::weights::{Weights, require};
+use crate::codec::Format;
+use crate::compute::gpu::forward::{Matrix, Product, Rows};
 use crate::error::{Error, Result};
+use crate::job::Accelerator;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A loaded linear layer. The weight stays as stored: outputs × inputs, row-major.
 pub(super) struct Linear {
-    weight: Vec<f32>,
+    weight: Weight,
     bias: Option<Vec<f32>>,
     inputs: usize,
     outputs: usize,
     arithmetic: Arithmetic,
+    resident: Option<Resident>,
+}
+
+/// On the host.
+enum Weight {
+    Values(Vec<f32>),
+    /// What a device was given; decoded when the host is to multiply after all.
+    Stored(Format, Vec<u8>),
+}
+
+/// On a device.
+struct Resident {
+    matrix: Matrix,
+    bias: Option<Rows>,
 }
 
 impl Linear {
-    /// Loads `stem.weight` and, when there is one, `stem.bias`.
-    pub(super) fn load(weights: &dyn Weights, stem: &str, outputs: usize, inputs: usize) -> Result<Self> {
+    /// Loads `stem.weight` and, when there is one, `stem.bias`; onto the device too, if there is one.
+    pub(super) fn load(weights: &dyn Weights, stem: &str, outputs: usize, inputs: usize, device: Option<&Arc<Accelerator>>) -> Result<Self> {
         let name = format!("{stem}.weight");
-        let (weight, arithmetic) = (load_shaped(weights, &name, &[outputs, inputs])?, weights.arithmetic(&name));
+        let weight = Weight::load(weights, &name, &[outputs, inputs], device)?;
+        let arithmetic = weights.arithmetic(&name);
         let name = format!("{stem}.bias");
         let bias = weights.load(&name)?.map(|found| check_shape(&name, found, &[outputs])).transpose()?;
-        Ok(Self { weight, bias, inputs, outputs, arithmetic })
+        Self { weight, bias, inputs, outputs, arithmetic, resident: None }.on(device)
     }
 
     /// From a weight, row-major, without bias.
-    pub(super) fn of(weight: Vec<f32>, inputs: usize, arithmetic: Arithmetic) -> Self {
+    pub(super) fn of(weight: Vec<f32>, inputs: usize, arithmetic: Arithmetic, device: Option<&Arc<Accelerator>>) -> Result<Self> {
         let outputs = weight.len() / inputs;
-        Self { weight, bias: None, inputs, outputs, arithmetic }
+        Self { weight: Weight::Values(weight), bias: None, inputs, outputs, arithmetic, resident: None }.on(device)
     }
 
     /// The slices of a stack of `count` linears without bias, outermost first.
-    pub(super) fn load_stack(weights: &dyn Weights, name: &str, count: usize, outputs: usize, inputs: usize) -> Result<Vec<Self>> {
-        let stack = load_shaped(weights, name, &[count, outputs, inputs])?;
+    pub(super) fn load_stack(weights: &dyn Weights, name: &str, [count, outputs, inputs]: [usize; 3], device: Option<&Arc<Accelerator>>) -> Result<Vec<Self>> {
         let arithmetic = weights.arithmetic(name);
-        Ok(stack.chunks_exact(outputs * inputs).map(|weight| Self::of(weight.to_vec(), inputs, arithmetic)).collect())
+        let linear = |weight| Self { weight, bias: None, inputs, outputs, arithmetic, resident: None }.on(device);
+        match Weight::load(weights, name, &[count, outputs, inputs], device)? {
+            Weight::Values(stack) => stack.chunks_exact(outputs * inputs).map(|weight| linear(Weight::Values(weight.to_vec()))).collect(),
+            Weight::Stored(format, stack) => {
+                stack.chunks_exact(stack.len() / count.max(1)).map(|weight| linear(Weight::Stored(format, weight.to_vec()))).collect()
+            }
+        }
+    }
+
+    fn on(mut self, device: Option<&Arc<Accelerator>>) -> Result<Self> {
+        let Some(device) = device else { return Ok(self) };
+        self.resident = device.attempt(|gpu| {
+            let matrix = match &self.weight {
+                Weight::Values(values) => Matrix::upload(gpu, values, self.inputs)?,
+                Weight::Stored(format, bytes) => Matrix::upload_format(gpu, *format, bytes, self.inputs)?,
+            };
+            let bias = self.bias.as_ref().map(|bias| Rows::upload(gpu, bias, self.outputs)).transpose()?;
+            Ok(Resident { matrix, bias })
+        })?;
+        Ok(self)
     }
 
     /// Width of its input.
@@ -44,9 +83,14 @@ impl Linear {
         self.inputs
     }
 
+    /// Width of its output.
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
     /// tokens × inputs → tokens × outputs.
     pub(super) fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = multiply(x, &self.weight, self.inputs, self.arithmetic);
+        let mut y = multiply(x, &self.weight.values(self.outputs * self.inputs), self.inputs, self.arithmetic);
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(self.outputs) {
                 for (v, b) in row.iter_mut().zip(bias) {
@@ -55,6 +99,66 @@ impl Linear {
             }
         }
         y
+    }
+
+    /// As [`Self::apply`], where the input is.
+    pub(super) fn run(&self, input: Input<'_>) -> Result<Values> {
+        match input {
+            Input::Host(x) => Ok(Values::Host(self.apply(x))),
+            Input::Device(x) => Ok(Values::Device(self.part(x, 0..x.rows(), 0..self.outputs)?)),
+        }
+    }
+
+    /// As [`Self::run`], the outputs cut into parts of these widths.
+    pub(super) fn run_parts<const N: usize>(&self, input: Input<'_>, widths: [usize; N]) -> Result<[Values; N]> {
+        match input {
+            Input::Host(x) => Ok(columns(&self.apply(x), widths).map(Values::Host)),
+            Input::Device(x) => {
+                let mut first = 0;
+                let mut parts = Vec::with_capacity(N);
+                for width in widths {
+                    parts.push(Values::Device(self.part(x, 0..x.rows(), first..first + width)?));
+                    first += width;
+                }
+                parts.try_into().map_err(|_| Error::Input("parts of an output".to_owned()))
+            }
+        }
+    }
+
+    /// Some outputs of some rows on a device.
+    pub(super) fn part(&self, x: &Rows, rows: Range<usize>, outputs: Range<usize>) -> Result<Rows> {
+        let Some(Resident { matrix, bias }) = &self.resident else {
+            return Err(Error::Mismatch { operation: "product on a device", expected: "a weight there".into(), got: "one on the host".into() });
+        };
+        let product = Product { rows, outputs, halved: self.arithmetic == Arithmetic::HalvedSums };
+        match self.arithmetic.rounding() {
+            Some(rounding) => x.rounded(rounding)?.times(matrix, bias.as_ref(), &product),
+            None => x.times(matrix, bias.as_ref(), &product),
+        }
+    }
+}
+
+impl Weight {
+    /// As stored where the device reads that.
+    fn load(weights: &dyn Weights, name: &str, shape: &[usize], device: Option<&Arc<Accelerator>>) -> Result<Self> {
+        let inputs = shape.last().copied().unwrap_or(0);
+        if device.is_some_and(|device| device.gpu().is_some())
+            && let Some(stored) = weights.stored(name)?.filter(|stored| stored.shape == shape && Matrix::reads(stored.format, inputs))
+        {
+            return Ok(Self::Stored(stored.format, stored.bytes.into_owned()));
+        }
+        Ok(Self::Values(load_shaped(weights, name, shape)?))
+    }
+
+    fn values(&self, count: usize) -> Cow<'_, [f32]> {
+        match self {
+            Self::Values(values) => Cow::Borrowed(values),
+            Self::Stored(format, bytes) => {
+                let mut values = vec![0.0; count];
+                format.decode(bytes, &mut values);
+                Cow::Owned(values)
+            }
+        }
     }
 }
 

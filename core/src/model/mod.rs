@@ -1,8 +1,9 @@
-//! The transformer, written once: config-driven, on the CPU in f32, one block of weights in memory at a time, with taps.
+//! The transformer, written once: config-driven, in f32, one block of weights in memory at a time, with taps.
 //!
 //! Activations travel as candle tensors (tokens × width, one a sequence); inside a block they are slices, because faer multiplies
-//! several times faster than candle here and lets attention choose its own parallelism. Invariants: every output value is summed in
-//! the same order whatever the thread count; a tensor that is missing or has another shape is an error that names it.
+//! several times faster than candle here and lets attention choose its own parallelism, or rows in the memory of a device: every piece
+//! runs where its input is. Invariants: on the CPU every output value is summed in the same order whatever the thread count; a device that
+//! fails changes the bits but not the course of a pass, and its taps see every input once; a tensor that is missing or has another shape is an error that names it.
 //! What an architecture's blocks are made of is said by [`crate::source::Anatomy`]; the code here asks for pieces, never for names.
 //! Absent on purpose: encoder-decoders, state spaces, multi-head latent attention.
 
@@ -47,4 +48,4 @@ pub use stream::Stream;
 pub use taps::Taps;
 pub(crate) use values::{tensor_from, with_values};
 pub(crate) use vector::exponentials;
-pub use weights::Weights;
+pub use weights::{StoredWeight, Weights};

@@ -66,6 +66,16 @@ impl Rotary {
         Ok(Self { frequencies, long, layout: rope.layout })
     }
 
+    /// Pairs of channels of a head that turn.
+    pub(super) fn pairs(&self) -> usize {
+        self.frequencies.len()
+    }
+
+    /// Whether neighbours are a pair.
+    pub(super) fn is_interleaved(&self) -> bool {
+        self.layout == RopeLayout::Interleaved
+    }
+
     /// Whether a sequence of so many tokens has other frequencies than a short one.
     pub(crate) fn is_long(&self, tokens: usize) -> bool {
         self.long.as_ref().is_some_and(|long| tokens > long.original_context)
@@ -105,6 +115,11 @@ impl Rotary {
 }
 
 impl Angles {
+    /// Row by row.
+    pub(super) fn cosines_and_sines(&self) -> impl Iterator<Item = [f32; 2]> + '_ {
+        self.cos_sin.iter().map(|&(cos, sin)| [cos, sin])
+    }
+
     /// What turns back what these turned, times the square of the magnitude: the transposed map, which carries gradients.
     pub(crate) fn transposed(&self) -> Self {
         Self { pairs: self.pairs, cos_sin: self.cos_sin.iter().map(|&(cos, sin)| (cos, -sin)).collect() }

@@ -1,6 +1,7 @@
 //! Looking at the inputs of linears while a model runs.
 
-use super::values::{tensor_from, with_values};
+use super::values::{Input, Values, tensor_from, with_values};
+use crate::compute::gpu::forward::Rows;
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -19,6 +20,17 @@ pub trait Taps {
     /// Whatever stops the pass.
     fn expert_input(&mut self, _expert: usize, names: &[String], input: &Tensor) -> Result<()> {
         self.linear_input(names, input)
+    }
+
+    /// As [`Self::linear_input`], or of an expert [`Self::expert_input`], of an input that is also in the memory of a device.
+    ///
+    /// # Errors
+    /// Whatever stops the pass.
+    fn resident_input(&mut self, expert: Option<usize>, names: &[String], input: &Tensor, _rows: &Rows) -> Result<()> {
+        match expert {
+            None => self.linear_input(names, input),
+            Some(expert) => self.expert_input(expert, names, input),
+        }
     }
 
     /// Whether [`Self::attended_input`] is wanted; it costs a product of an eighth of each head's weights with the block's input.
@@ -53,15 +65,68 @@ impl Readers {
     }
 
     /// Shows an input (tokens × `width`) to the taps, if any, and runs the linears on it.
-    pub(super) fn show<R>(&self, input: Vec<f32>, width: usize, taps: Option<&mut dyn Taps>, linears: impl FnOnce(&[f32]) -> R) -> Result<R> {
-        let Some(taps) = taps else { return Ok(linears(&input)) };
-        let rows = input.len() / width;
-        let input = tensor_from(input, rows, width)?;
-        match self.expert {
-            None => taps.linear_input(&self.names, &input)?,
-            Some(expert) => taps.expert_input(expert, &self.names, &input)?,
+    pub(super) fn show<R>(&self, input: Values, width: usize, taps: Option<&mut dyn Taps>, linears: impl FnOnce(Input<'_>) -> Result<R>) -> Result<R> {
+        let Some(taps) = taps else { return linears(input.input()) };
+        match input {
+            Values::Host(input) => {
+                let rows = input.len() / width;
+                let input = tensor_from(input, rows, width)?;
+                match self.expert {
+                    None => taps.linear_input(&self.names, &input)?,
+                    Some(expert) => taps.expert_input(expert, &self.names, &input)?,
+                }
+                with_values(&input, |values| linears(Input::Host(values)))
+            }
+            Values::Device(rows) => {
+                let input = tensor_from(rows.read()?, rows.rows(), width)?;
+                taps.resident_input(self.expert, &self.names, &input, &rows)?;
+                linears(Input::Device(&rows))
+            }
         }
-        with_values(&input, |values| Ok(linears(values)))
+    }
+}
+
+/// Taps that have already seen the first inputs of a pass, which is gone through again.
+pub(super) struct Resumed<'a> {
+    pub(super) taps: &'a mut dyn Taps,
+    /// How many calls were let through.
+    pub(super) calls: usize,
+    /// How many are still to be kept back.
+    pub(super) seen: usize,
+}
+
+impl Resumed<'_> {
+    /// Lets a call through, unless it is one of those that were seen.
+    fn pass(&mut self, call: impl FnOnce(&mut dyn Taps) -> Result<()>) -> Result<()> {
+        if self.seen > 0 {
+            self.seen -= 1;
+            return Ok(());
+        }
+        call(&mut *self.taps)?;
+        self.calls += 1;
+        Ok(())
+    }
+}
+
+impl Taps for Resumed<'_> {
+    fn linear_input(&mut self, names: &[String], input: &Tensor) -> Result<()> {
+        self.pass(|taps| taps.linear_input(names, input))
+    }
+
+    fn expert_input(&mut self, expert: usize, names: &[String], input: &Tensor) -> Result<()> {
+        self.pass(|taps| taps.expert_input(expert, names, input))
+    }
+
+    fn resident_input(&mut self, expert: Option<usize>, names: &[String], input: &Tensor, rows: &Rows) -> Result<()> {
+        self.pass(|taps| taps.resident_input(expert, names, input, rows))
+    }
+
+    fn wants_attended(&self) -> bool {
+        self.taps.wants_attended()
+    }
+
+    fn attended_input(&mut self, key: &str, value: &str, input: &[f32], received: &[f32], mixed: &[f32]) -> Result<()> {
+        self.pass(|taps| taps.attended_input(key, value, input, received, mixed))
     }
 }
 

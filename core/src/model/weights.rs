@@ -5,6 +5,18 @@ use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::source::{ModelConfig, Source};
 use crate::tensor::DType;
+use std::borrow::Cow;
+
+/// A tensor as it is stored: rows of whole blocks.
+#[derive(Clone, Debug)]
+pub struct StoredWeight<'a> {
+    /// As what.
+    pub format: Format,
+    /// Its bytes.
+    pub bytes: Cow<'a, [u8]>,
+    /// Outermost first.
+    pub shape: Vec<usize>,
+}
 
 /// A named set of weights of one architecture.
 pub trait Weights: Send + Sync {
@@ -28,6 +40,14 @@ pub trait Weights: Send + Sync {
     /// What a tensor is stored as, where that is known and has a name of ours.
     fn stored_as(&self, _name: &str) -> Option<Format> {
         None
+    }
+
+    /// A tensor as it is stored, where decoding that is all that [`Self::load`] does; a device may then decode it itself.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    fn stored(&self, _name: &str) -> Result<Option<StoredWeight<'_>>> {
+        Ok(None)
     }
 
     /// How the input of the linear with this weight is represented when it is multiplied.
@@ -63,6 +83,13 @@ impl Weights for Source {
             DType::Ggml(t) => Some(Format::Ggml(t)),
             _ => None,
         }
+    }
+
+    fn stored(&self, name: &str) -> Result<Option<StoredWeight<'_>>> {
+        let (Some(index), Some(format)) = (self.find(name), self.stored_as(name)) else { return Ok(None) };
+        let view = self.view(index);
+        let stored = StoredWeight { format, bytes: Cow::Borrowed(view.bytes), shape: view.shape.to_vec() };
+        Ok((!view.transposed).then_some(stored))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::job::{JobContext, Stage};
-use crate::model::{Head, Transformer, Weights, logits_of, with_values};
+use crate::model::{Head, StoredWeight, Transformer, Weights, logits_of, with_values};
 use crate::numeric::metric::{kl_divergence, mean_and_standard_error};
 use crate::residual::Candidate;
 use crate::source::ModelConfig;
@@ -36,6 +36,10 @@ impl Weights for Replaced<'_> {
         let found = self.weights.load(name)?;
         Ok(if name == self.name { found.map(|(_, shape)| (self.values.clone(), shape)) } else { found })
     }
+
+    fn stored(&self, name: &str) -> Result<Option<StoredWeight<'_>>> {
+        if name == self.name { Ok(None) } else { self.weights.stored(name) }
+    }
 }
 
 /// The residual streams of the model with one tensor replaced, and its head where that is another.
@@ -54,7 +58,7 @@ pub(super) fn measured_kl(
     sequences: &[Vec<u32>],
     cx: &JobContext,
 ) -> Result<Vec<Option<Measurement>>> {
-    let model = Transformer::new(weights)?;
+    let model = Transformer::on(weights, cx)?;
     let blocks = model.blocks();
     let mut order: Vec<(usize, usize)> = (0..names.len()).filter_map(|t| Some((model.first_block(&names[t])?, t))).collect();
     order.sort_unstable();
@@ -110,7 +114,7 @@ pub(super) fn measured_kl(
 
 /// The variant after its first block (or before the head), from the original's streams before it.
 fn enter(replaced: &Replaced<'_>, tensor: usize, block: usize, clean: &[Tensor], sequences: &[Vec<u32>], cx: &JobContext) -> Result<Variant> {
-    let model = Transformer::new(replaced)?;
+    let model = Transformer::on(replaced, cx)?;
     let head = if Some(replaced.name) == model.head_name() { Some(model.head()?) } else { None };
     let embedded = if replaced.name == "token_embd.weight" { Some(model.embed(sequences)?) } else { None };
     let before = embedded.as_deref().unwrap_or(clean);
@@ -133,11 +137,24 @@ fn score(head: &Head, clean: &[Tensor], variants: &[Variant], head_units: usize,
     for (sequence, clean) in clean.iter().enumerate() {
         for from in (0..clean.dims()[0]).step_by(SCORED) {
             let count = SCORED.min(clean.dims()[0] - from);
-            let before = logits_of(&clean.narrow(0, from, count)?, head)?;
+            let clean = clean.narrow(0, from, count)?;
+            let on_device = head.resident_logits(&clean)?;
+            let mut on_host = None;
             for (variant, values) in variants.iter().zip(&mut values) {
                 advance(0)?;
-                let after = logits_of(&variant.hidden[sequence].narrow(0, from, count)?, variant.head.as_ref().unwrap_or(head))?;
-                values.extend(kl_of_rows(&before, &after)?);
+                let (hidden, its_head) = (variant.hidden[sequence].narrow(0, from, count)?, variant.head.as_ref().unwrap_or(head));
+                if let Some(there) = &on_device
+                    && let Some(rows) = there.compare(&hidden, its_head, &[], 0)?
+                {
+                    values.extend(rows.iter().map(|row| f64::from(row.divergence)));
+                    continue;
+                }
+                let before = match on_host.take() {
+                    Some(before) => before,
+                    None => logits_of(&clean, head)?,
+                };
+                values.extend(kl_of_rows(&before, &logits_of(&hidden, its_head)?)?);
+                on_host = Some(before);
             }
             scored += count;
             advance(units * scored / positions - told)?;
@@ -195,12 +212,16 @@ impl Weights for Requantized<'_> {
             None => found,
         })
     }
+
+    fn stored(&self, name: &str) -> Result<Option<StoredWeight<'_>>> {
+        if self.encoded.contains_key(name) { Ok(None) } else { self.weights.stored(name) }
+    }
 }
 
 /// KL(original ‖ replaced) as [`measured_kl`], with all of these tensors replaced together.
 pub(super) fn joint_kl(weights: &dyn Weights, encoded: &Encoded, sequences: &[Vec<u32>], cx: &JobContext) -> Result<Measurement> {
     let replaced = Requantized { weights, encoded };
-    let (before, after) = (Transformer::new(weights)?, Transformer::new(&replaced)?);
+    let (before, after) = (Transformer::on(weights, cx)?, Transformer::on(&replaced, cx)?);
     let (clean, hidden) = (before.hidden(sequences, None, cx)?, after.hidden(sequences, None, cx)?);
     let variants = [Variant { tensor: 0, hidden, head: Some(after.head()?) }];
     let scores = score(&before.head()?, &clean, &variants, 1, &mut |_| cx.checkpoint())?;

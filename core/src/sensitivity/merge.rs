@@ -11,10 +11,7 @@ impl Table {
     /// # Errors
     /// `Mismatch` for a table of another model, calibration, rounding or program, whose errors are not comparable.
     pub fn merge(&mut self, newer: Self) -> Result<()> {
-        let of = |table: &Self| (table.model.clone(), table.calibration.clone(), table.rounding.clone(), table.tool.clone());
-        if of(self) != of(&newer) {
-            return Err(Error::Mismatch { operation: "merge tables", expected: format!("{:?}", of(self)), got: format!("{:?}", of(&newer)) });
-        }
+        self.accepts(&newer.model, newer.calibration.as_deref(), &newer.rounding, &newer.tool)?;
         for row in newer.rows {
             match self.rows.iter_mut().find(|r| r.tensor == row.tensor) {
                 Some(known) => merge_row(known, row),
@@ -27,8 +24,39 @@ impl Table {
         self.evidence.search = evidence.search.or(self.evidence.search.take());
         self.evidence.trust = evidence.trust.or(self.evidence.trust.take());
         self.evidence.descriptors.extend(evidence.descriptors);
+        self.rows.iter_mut().for_each(predict);
         calibrate(self);
         Ok(())
+    }
+
+    /// Whether a table that is still to be made could be merged: asked before the work.
+    ///
+    /// # Errors
+    /// `Mismatch`, naming what differs.
+    pub fn accepts(&self, model: &str, calibration: Option<&str>, rounding: &str, tool: &str) -> Result<()> {
+        let pairs = [
+            ("model", self.model.as_str(), model),
+            ("calibration", self.calibration.as_deref().unwrap_or("none"), calibration.unwrap_or("none")),
+            ("rounding", &self.rounding, rounding),
+            ("program", &self.tool, tool),
+        ];
+        match pairs.into_iter().find(|(_, ours, theirs)| ours != theirs) {
+            None => Ok(()),
+            Some((what, ours, theirs)) => {
+                Err(Error::Mismatch { operation: "merge tables", expected: format!("a table with the {what} {ours}"), got: theirs.to_owned() })
+            }
+        }
+    }
+}
+
+/// What the probe of some cells says of the others: a tensor's predicted KL is its activation-weighted error times a gain of its own.
+fn predict(row: &mut Row) {
+    let known = || row.cells.iter().filter_map(|cell| Some((cell.predicted_kl?, cell.activation_error.filter(|error| *error > 0.0)?)));
+    let gain = known().map(|(kl, _)| kl).sum::<f64>() / known().map(|(_, error)| error).sum::<f64>();
+    if gain.is_finite() {
+        for cell in row.cells.iter_mut().filter(|cell| cell.predicted_kl.is_none()) {
+            cell.predicted_kl = cell.activation_error.map(|error| gain * error);
+        }
     }
 }
 

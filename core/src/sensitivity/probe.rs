@@ -2,17 +2,19 @@
 //!
 //! Each tensor alone is replaced by one reference candidate, and the mean KL at the logits is measured on held-out sequences. For small
 //! errors KL is quadratic in Δ, and so is the activation-weighted error; their ratio, the tensor's *gain*, turns the error of every
-//! other candidate into a predicted KL. Sums over tensors leave out how errors in different tensors interact; comparing the finished
+//! other candidate into a predicted KL. That holds for errors of a kind; a residual takes a part out of the error, and it need not be the part
+//! that the output minds (of a head, what all rows have in common moves no distribution), so candidates with one are measured themselves. Sums over tensors leave out how errors in different tensors interact; comparing the finished
 //! model with the original shows by how much.
 
-use super::cells::measured_kl;
 use super::meter::Meter;
 use super::metrics::{CellMetric, Gain, error_of};
+use super::trust::measure_cells;
 use super::{Cell, Metric, Row, Table};
 use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::model::{Transformer, Weights};
 use crate::report::NoticeKind;
+use crate::residual::Candidate;
 
 /// Error of the reference candidate: large enough to be seen above rounding, small enough to be in the quadratic range.
 const REFERENCE_ERROR: f64 = 1e-2;
@@ -40,26 +42,24 @@ pub(super) fn predict_kl(meter: &Meter<'_>, sequences: &[Vec<u32>], table: &mut 
     if !can_measure(meter, "predicted KL")? {
         return Ok(());
     }
-    let names: Vec<String> = table.rows.iter().map(|r| r.tensor.clone()).collect();
-    let references: Vec<Option<(Format, f64)>> = table.rows.iter().map(reference).collect();
-    let replacement = |row: usize| match (references[row], meter.source.find(&names[row])) {
-        (Some((stored_as, _)), Some(index)) => meter.quantized(index, stored_as.into()),
-        _ => Err(Error::MissingTensor { name: names[row].clone() }),
-    };
-    let measured = measured_kl(meter.source, &names, &replacement, sequences, meter.cx)?;
+    let kept = |row: &Row| row.cells.iter().filter(|c| c.residual.is_some()).map(Cell::stored).collect::<Vec<_>>();
+    let probed = |row: &Row| reference(row).map(|(format, _)| format.into()).into_iter().chain(kept(row)).map(|stored| (row.tensor.clone(), stored)).collect();
+    let cells: Vec<(String, Candidate)> = table.rows.iter().flat_map(|row| -> Vec<_> { probed(row) }).collect();
+    measure_cells(meter, sequences, &cells, table)?;
     let mut gain = Gain { metric: Metric::PredictedKl, gains: Default::default() };
-    for (row, (measured, reference)) in table.rows.iter_mut().zip(measured.into_iter().zip(&references)) {
-        let Some((measured, (stored_as, error))) = measured.zip(*reference) else {
+    for row in &table.rows {
+        let measured = reference(row).and_then(|(format, error)| Some((row.cells.iter().find(|c| c.stored() == format.into())?.more.measured_kl?, error)));
+        let Some((kl, error)) = measured else {
             let text = "its effect on the output was not measured, because the forward pass does not use it".to_owned();
             meter.cx.reporter.notice(Some(&row.tensor), NoticeKind::Other { text });
             continue;
         };
-        gain.gains.insert(row.tensor.clone(), measured.kl.max(NOISE) / error.max(f64::MIN_POSITIVE));
-        for cell in row.cells.iter_mut().filter(|c| c.stored() == stored_as.into()) {
-            (cell.more.measured_kl, cell.more.measured_kl_error) = (Some(measured.kl), Some(measured.error));
-        }
+        gain.gains.insert(row.tensor.clone(), kl.max(NOISE) / error.max(f64::MIN_POSITIVE));
     }
     fill(table, &gain);
+    for cell in table.rows.iter_mut().flat_map(|row| &mut row.cells).filter(|c| c.residual.is_some()) {
+        cell.predicted_kl = cell.more.measured_kl.map(|kl| kl.max(NOISE)).or(cell.predicted_kl);
+    }
     Ok(())
 }
 
@@ -73,7 +73,7 @@ pub(super) fn fill(table: &mut Table, metric: &dyn CellMetric) {
     }
 }
 
-/// The format nearest to the reference error, and its error. Candidates with a residual are scaled from it like all others.
+/// The format nearest to the reference error, and its error. A candidate with a residual is no measure for others.
 pub(super) fn reference(row: &Row) -> Option<(Format, f64)> {
     let distance = |cell: &Cell| (error_of(&row.cells, cell).max(f64::MIN_POSITIVE) / REFERENCE_ERROR).ln().abs();
     let cell = row.cells.iter().filter(|c| c.residual.is_none()).min_by(|a, b| distance(a).total_cmp(&distance(b)))?;

@@ -179,7 +179,7 @@ pub(super) fn establish(meter: &Meter<'_>, sequences: &[Vec<u32>], count: usize,
     Ok(())
 }
 
-/// Fills [`Metric::CalibratedKl`] by the table's evidence. What was measured of a tensor at some candidates moves its others with it.
+/// Fills [`Metric::CalibratedKl`] by the table's evidence. What was measured of a tensor in some formats moves its others with it.
 pub(super) fn calibrate(table: &mut Table) {
     let Some(trust) = &table.evidence.trust else { return };
     let share = trust.over_counting();
@@ -189,6 +189,7 @@ pub(super) fn calibrate(table: &mut Table) {
             .cells
             .iter()
             .zip(&fitted)
+            .filter(|(cell, _)| cell.residual.is_none())
             .filter_map(|(cell, fitted)| Some((cell.more.measured_kl.filter(|kl| *kl > NOISE)? / fitted.filter(|f| *f > 0.0)?).ln()))
             .collect();
         let residual = residuals.iter().sum::<f64>() / residuals.len().max(1) as f64;

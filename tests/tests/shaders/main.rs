@@ -1,11 +1,20 @@
 //! Kernels against their twins, the kernel table against the folder, the uniform structs against naga, and what happens when a device
 //! fails. Needs an adapter; Mesa's lavapipe will do.
 
+#![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+
+mod attention;
 mod encode;
 mod faults;
 mod feedback;
+mod forward;
+mod forward_faults;
+mod gram;
 mod layer_error;
+mod logits_compare;
 mod peaks;
+mod product;
+mod rows;
 mod statistics;
 mod table;
 

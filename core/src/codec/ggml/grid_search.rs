@@ -181,6 +181,32 @@ impl Tables {
         (places, best)
     }
 
+    /// The first halves, those that are the nearest of some lane before the others: what is found in them lets most others be passed over.
+    #[inline(always)]
+    fn order<const STARTS: usize>(&self) -> [u8; ROOM] {
+        let (mut least, mut nearest) = ([f32::INFINITY; LANES], [0.0f32; LANES]);
+        for a in 0..STARTS - 1 {
+            let first = &self.first[a].0;
+            for c in 0..LANES {
+                nearest[c] = if first[c] < least[c] { a as f32 } else { nearest[c] };
+            }
+            least = lower(&least, first);
+        }
+        let nearest = whole(nearest);
+        let (mut order, mut count, mut seen) = ([0; ROOM], 0, 0u128);
+        for c in 0..LANES {
+            let a = nearest[c] as usize & (ROOM - 1);
+            order[count] = a as u8;
+            count += usize::from(seen >> a & 1 == 0);
+            seen |= 1 << a;
+        }
+        for a in 0..STARTS - 1 {
+            order[count & (ROOM - 1)] = a as u8;
+            count += usize::from(seen >> a & 1 == 0);
+        }
+        order
+    }
+
     /// The least costs and the first halves that have them.
     #[inline(always)]
     fn scan<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>, known: &Lanes) -> (Lanes, Lanes) {
@@ -192,7 +218,8 @@ impl Tables {
             }
         }
         let (mut best, mut firsts) = (*known, [0.0f32; LANES]);
-        for a in 0..STARTS - 1 {
+        for &a in &self.order::<STARTS>()[..STARTS - 1] {
+            let a = usize::from(a) & (ROOM - 1);
             let (first, flip) = (&self.first[a].0, &self.flip_first[a].0);
             let joined = |tail: &Lanes, flipped: &Lanes| -> Lanes { array(|c| first[c] + if FLIPPED { min(tail[c] + flip[c], flipped[c]) } else { tail[c] }) };
             // No row of this first half can be better, in no lane.
@@ -217,11 +244,17 @@ impl Tables {
     }
 }
 
-/// The least of some table rows. One chain: two would wait less, but the optimiser takes their vectors apart.
+/// The least of some table rows. One chain, because the optimiser takes the vectors of two apart; pairs are joined before it, so that it
+/// waits half as often.
 #[inline(always)]
 fn least_of(table: &[Wide; ROOM], places: &[u8]) -> Lanes {
     let mut least = [f32::INFINITY; LANES];
-    for &b in places {
+    let (pairs, rest) = places.as_chunks::<2>();
+    for &[a, b] in pairs {
+        let both = lower(&table[usize::from(a) & (ROOM - 1)].0, &table[usize::from(b) & (ROOM - 1)].0);
+        least = lower(&least, &both);
+    }
+    for &b in rest {
         least = lower(&least, &table[usize::from(b) & (ROOM - 1)].0);
     }
     least

@@ -5,6 +5,7 @@ mod adapter;
 mod encode;
 pub(crate) mod engine;
 mod feedback;
+pub mod forward;
 mod layer_error;
 mod meter;
 mod pace;
@@ -20,18 +21,19 @@ use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use engine::{Dispatch, Engine, Memory};
 use halftone_shaders::Kernel;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) use feedback::{Feedback, Levels};
 pub use meter::KernelUse;
 pub use peaks::Peaks;
 
-/// A GPU, by any of the APIs wgpu speaks.
+/// A GPU, by any of the APIs wgpu speaks. Clones are the same one.
+#[derive(Clone)]
 pub struct Gpu {
-    capabilities: Capabilities,
-    engine: Engine,
+    capabilities: Arc<Capabilities>,
+    engine: Arc<Engine>,
     /// What the self-test said of each kernel, once it was used.
-    tested: Vec<OnceLock<std::result::Result<(), String>>>,
+    tested: Arc<[OnceLock<std::result::Result<(), String>>]>,
 }
 
 /// What is bound to a kernel in [`Gpu::run_once`].
@@ -72,9 +74,14 @@ impl Gpu {
         let adapter = adapter::choose(choice, adapter::enumerate())?.ok_or_else(none)?;
         let capabilities = adapter::capabilities(&adapter);
         let tested = Kernel::ALL.iter().map(|_| OnceLock::new()).collect();
-        let gpu = Self { engine: Engine::open(&adapter, capabilities.max_binding_bytes)?, tested, capabilities };
+        let gpu = Self { engine: Arc::new(Engine::open(&adapter, capabilities.max_binding_bytes)?), tested, capabilities: Arc::new(capabilities) };
         tracing::info!(adapter = gpu.capabilities.name, "compute device opened");
         Ok(gpu)
+    }
+
+    /// The adapter's name.
+    pub fn name(&self) -> &str {
+        &self.capabilities.name
     }
 
     /// Tests a kernel, the first time.

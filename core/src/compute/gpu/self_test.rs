@@ -1,7 +1,7 @@
 //! Whether a device computes what the twins define: looked at when a kernel is first used, since a driver with a broken compiler must not
 //! quantize anyone's model.
 
-use super::{Gpu, Operand};
+use super::{Gpu, Operand, forward};
 use crate::codec::{Format, GgmlType};
 use crate::compute::{Backend, Capabilities, KernelCall, encoder};
 use crate::error::{Error, Result};
@@ -23,7 +23,10 @@ pub(super) fn check(gpu: &Gpu, kernel: Kernel) -> Result<()> {
         Kernel::FeedbackColumns => feedback_columns(gpu),
         // They measure the device, and nothing is made of what they compute.
         Kernel::StreamCopy | Kernel::MultiplyAdd => Ok(()),
-        _ => check_calls(&Untested(gpu), kernel),
+        _ => match forward::self_test::check(gpu, kernel)? {
+            Some(holds) => verdict(gpu, kernel.name(), holds),
+            None => check_calls(&Untested(gpu), kernel),
+        },
     }
 }
 

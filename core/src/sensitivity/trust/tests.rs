@@ -118,6 +118,22 @@ fn a_merged_table_has_the_cells_of_both_and_the_newer_of_what_both_have() {
 }
 
 #[test]
+fn what_was_probed_predicts_the_cells_that_are_merged_in() {
+    let mut one = table();
+    for (row, gain) in one.rows.iter_mut().zip([3.0, 5.0]) {
+        row.cells.iter_mut().for_each(|cell| cell.predicted_kl = cell.activation_error.map(|error| gain * error));
+    }
+    one.rows[2].cells.iter_mut().for_each(|cell| cell.predicted_kl = None);
+    let mut two = table();
+    two.rows.truncate(3);
+    two.rows.iter_mut().for_each(|row| row.cells = vec![cell(T::Q8_0, 1e-5)]);
+    one.merge(two).unwrap();
+    let predicted: Vec<Option<f64>> = one.rows[..3].iter().map(|row| row.cells[3].predicted_kl).collect();
+    assert!((predicted[0].unwrap() / 6e-5 - 1.0).abs() < 1e-9 && (predicted[1].unwrap() / 1e-4 - 1.0).abs() < 1e-9, "each by its own gain: {predicted:?}");
+    assert_eq!(predicted[2], None, "a tensor that was not probed stays unknown");
+}
+
+#[test]
 fn tables_with_and_without_evidence_are_read() {
     let with = trusted();
     let json = serde_json::to_string(&with).unwrap();

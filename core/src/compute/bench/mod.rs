@@ -3,9 +3,11 @@
 //! Times are the device's own where it has timestamps. Operands are the same in every run; a case runs until its pace has settled, then
 //! so often that half a second has passed.
 
+mod cases;
+mod road;
+
 use super::gpu::{Gpu, KernelUse, Peaks};
-use super::{Backend, Capabilities, KernelCall};
-use crate::codec::Format;
+use super::{Backend, Capabilities};
 use crate::error::Result;
 use crate::job::CancelToken;
 use serde::Serialize;
@@ -83,22 +85,9 @@ pub struct DeviceReport {
     pub peaks: Peaks,
     /// Kernel by kernel.
     pub kernels: Vec<KernelRow>,
+    /// A model's worth of layers, where it was asked for.
+    pub roads: Vec<RoadRow>,
 }
-
-const CASES: &[Case] = &[
-    Case { name: "weight statistics", run: statistics },
-    Case { name: "Q4_0, scale search", run: |gpu, o| encode(gpu, o, "Q4_0") },
-    Case { name: "Q4_1, scale search", run: |gpu, o| encode(gpu, o, "Q4_1") },
-    Case { name: "Q6_K, scale search", run: |gpu, o| encode(gpu, o, "Q6_K") },
-    Case { name: "IQ4_XS, scale search", run: |gpu, o| encode(gpu, o, "IQ4_XS") },
-    Case { name: "Q4_K, scale search", run: |gpu, o| encode(gpu, o, "Q4_K") },
-    Case { name: "NVFP4, scale search", run: |gpu, o| encode(gpu, o, "NVFP4") },
-    Case { name: "INT4-g128, scale search", run: |gpu, o| encode(gpu, o, "INT4-g128") },
-    Case { name: "INT4-g128-asym, scale search", run: |gpu, o| encode(gpu, o, "INT4-g128-asym") },
-    Case { name: "FP8-E4M3-g128, scale search", run: |gpu, o| encode(gpu, o, "FP8-E4M3-g128") },
-    Case { name: "layer error", run: layer_error },
-    Case { name: "GPTQ INT4-g128, columns and updates", run: feedback },
-];
 
 /// Runs every case on a device.
 ///
@@ -108,7 +97,7 @@ pub fn bench_device(gpu: &Gpu, size: BenchSize, cancel: &CancelToken) -> Result<
     let peaks = gpu.peaks()?;
     let operands = Operands::new(size.side(), cancel.clone());
     let mut kernels = Vec::new();
-    for case in CASES {
+    for case in cases::CASES {
         for (used, runs) in timed(gpu, case, &operands)? {
             let (seconds, bytes, operations) = (used.seconds / runs, used.bytes as f64 / runs, used.operations as f64 / runs);
             let floor_seconds = peaks.floor(bytes as u64, operations as u64);
@@ -124,7 +113,7 @@ pub fn bench_device(gpu: &Gpu, size: BenchSize, cancel: &CancelToken) -> Result<
             });
         }
     }
-    Ok(DeviceReport { device: gpu.capabilities().clone(), timestamps: gpu.has_timestamps(), size, peaks, kernels })
+    Ok(DeviceReport { device: gpu.capabilities().clone(), timestamps: gpu.has_timestamps(), size, peaks, kernels, roads: Vec::new() })
 }
 
 /// What the kernels of a case did, and in how many runs.
@@ -145,46 +134,34 @@ fn timed(gpu: &Gpu, case: &Case, operands: &Operands) -> Result<Vec<(KernelUse, 
     Ok(KernelUse::since(gpu.used(), &before).into_iter().map(|used| (used, runs)).collect())
 }
 
-impl Operands {
-    fn new(side: usize, cancel: CancelToken) -> Self {
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        let mut random = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / 16_777_216.0
-        };
-        let weights = (0..side * side).map(|_| 0.02 * (random() + random() + random() + random() - 2.0)).collect();
-        let importance = (0..side).map(|_| 0.1 + random()).collect();
-        let hessian = (0..side * side).map(|at| if at / side == at % side { 2.0 } else { 0.5 / (1.0 + (at / side).abs_diff(at % side) as f32) }).collect();
-        Self { side, weights, importance, hessian, cancel }
+pub use road::{RoadRow, bench_roads};
+
+/// Nearly normal values, the same in every run.
+fn nearly_normal(count: usize) -> Vec<f32> {
+    let mut random = uniform();
+    (0..count).map(|_| 0.02 * (random() + random() + random() + random() - 2.0)).collect()
+}
+
+/// A matrix like XᵀX of correlated inputs: heavy on the diagonal, symmetric, positive definite.
+fn correlated(side: usize) -> Vec<f32> {
+    (0..side * side).map(|at| if at / side == at % side { 2.0 } else { 0.5 / (1.0 + (at / side).abs_diff(at % side) as f32) }).collect()
+}
+
+/// Numbers from 0 to 1.
+fn uniform() -> impl FnMut() -> f32 {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 16_777_216.0
     }
 }
 
-fn statistics(gpu: &Gpu, o: &Operands) -> Result<()> {
-    let (mut histogram, mut sums) = ([0u64; halftone_shaders::twin::statistics::BINS], [0.0f64; 6]);
-    gpu.run(KernelCall::Statistics { values: &o.weights, absmax: 0.04, histogram: &mut histogram, sums: &mut sums }, &o.cancel)
-}
-
-fn encode(gpu: &Gpu, o: &Operands, name: &str) -> Result<()> {
-    let format: Format = name.parse()?;
-    let mut bytes = vec![0; format.tensor_bytes(o.weights.len() / o.side, o.side) as usize];
-    gpu.run(KernelCall::Encode { format, weights: &o.weights, columns: o.side, importance: &o.importance, bytes: &mut bytes }, &o.cancel)
-}
-
-fn layer_error(gpu: &Gpu, o: &Operands) -> Result<()> {
-    let mut row_errors = vec![0.0; o.side];
-    gpu.run(KernelCall::LayerError { difference: &o.weights, columns: o.side, hessian: &o.hessian, row_errors: &mut row_errors }, &o.cancel)
-}
-
-/// Scales are given, so that what is timed is the device's part alone.
-fn feedback(gpu: &Gpu, o: &Operands) -> Result<()> {
-    use super::gpu::{Feedback, Levels};
-    let call = Feedback { columns: o.side, block: 128, upper: &o.hessian, descent: (&[], 0), levels: Levels::Integers(-8, 7) };
-    let mut choose = |_: std::ops::Range<usize>, _: usize, _: &[f32], scales: &mut [f32], offsets: &mut [f32]| {
-        scales.fill(0.005);
-        offsets.fill(0.0);
-        Ok(())
-    };
-    gpu.feedback(&call, &o.weights, &mut choose, &mut vec![0; o.weights.len()], &o.cancel)
+impl Operands {
+    fn new(side: usize, cancel: CancelToken) -> Self {
+        let mut random = uniform();
+        let importance = (0..side).map(|_| 0.1 + random()).collect();
+        Self { side, weights: nearly_normal(side * side), importance, hessian: correlated(side), cancel }
+    }
 }
 
 #[cfg(test)]
@@ -196,7 +173,7 @@ mod tests {
     fn every_case_is_timed_and_none_beats_its_floor_by_far() {
         let gpu = Gpu::open(&DeviceChoice::Gpu).expect("an adapter; a software one will do");
         let report = bench_device(&gpu, BenchSize::Small, &CancelToken::default()).expect("bench");
-        for case in CASES {
+        for case in cases::CASES {
             let rows: Vec<_> = report.kernels.iter().filter(|row| row.case == case.name).collect();
             assert!(!rows.is_empty() && rows.iter().all(|row| row.seconds > 0.0 && row.ratio > 0.2), "{}: {rows:?}", case.name);
         }

@@ -1,0 +1,81 @@
+//! Values on a device.
+
+use super::super::Gpu;
+use super::super::pool::Memory;
+use super::super::tiles::floats;
+use crate::error::{Error, Result};
+use bytemuck::cast_slice;
+
+/// Rows of f32 values in the memory of a device; at most as many as one binding holds.
+pub struct Rows {
+    pub(super) gpu: Gpu,
+    pub(super) memory: Memory,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} × {} values on {}", self.rows, self.columns, self.gpu.capabilities.name)
+    }
+}
+
+impl Rows {
+    /// These values, in rows of `columns`.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn upload(gpu: &Gpu, values: &[f32], columns: usize) -> Result<Self> {
+        let rows = values.len().checked_div(columns).unwrap_or(0);
+        Ok(Self { memory: gpu.engine.upload(cast_slice(values))?, gpu: gpu.clone(), rows, columns })
+    }
+
+    /// Room for rows, whatever is in it.
+    pub(super) fn reserve(gpu: &Gpu, rows: usize, columns: usize) -> Result<Self> {
+        Ok(Self { memory: gpu.engine.reserve((rows * columns * 4) as u64)?, gpu: gpu.clone(), rows, columns })
+    }
+
+    /// Zeros.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn zeroed(gpu: &Gpu, rows: usize, columns: usize) -> Result<Self> {
+        Ok(Self { memory: gpu.engine.zeroed((rows * columns * 4) as u64)?, gpu: gpu.clone(), rows, columns })
+    }
+
+    /// Whose they are.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values of a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The same values in rows of another length that divides all of them.
+    #[must_use]
+    pub fn in_rows_of(self, columns: usize) -> Self {
+        Self { rows: self.rows * self.columns / columns.max(1), columns, ..self }
+    }
+
+    /// Waits for the values.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub fn read(&self) -> Result<Vec<f32>> {
+        let bytes = self.gpu.engine.read(&[&self.memory])?.wait()?;
+        let values = bytes.first().map(|bytes| floats(bytes).take(self.rows * self.columns).collect());
+        values.ok_or_else(|| self.gpu.engine.error("no values came back"))
+    }
+
+    /// Refuses operands that do not fit.
+    pub(super) fn fits(&self, operation: &'static str, holds: bool, other: impl std::fmt::Display) -> Result<()> {
+        if holds { Ok(()) } else { Err(Error::Mismatch { operation, expected: format!("what fits {self:?}"), got: other.to_string() }) }
+    }
+}

@@ -1,0 +1,54 @@
+//! Divergence, −log p and most likely tokens of two matrices of logits.
+
+use super::{gpu, normal};
+use halftone_core::compute::gpu::forward::{LogitRows, Matrix, Rows};
+use halftone_core::numeric::metric::kl_divergence;
+use halftone_shaders::twin::logits_compare::{FLOOR, Row, TOLERANCE, TOP, logits_compare};
+
+/// Both on the device, as hidden states times a head of ones on the diagonal.
+fn on_device(before: &[f32], after: &[f32], columns: usize, targets: &[u32], top: usize) -> Vec<Row> {
+    let unit: Vec<f32> = (0..columns * columns).map(|i| if i % (columns + 1) == 0 { 1.0 } else { 0.0 }).collect();
+    let head = Matrix::upload(gpu(), &unit, columns).unwrap();
+    let logits = |values: &[f32]| LogitRows::of(&Rows::upload(gpu(), values, columns).unwrap(), &head, None, false).unwrap();
+    logits(before).compare(&logits(after), targets, top).unwrap()
+}
+
+fn agree(want: &Row, got: &Row, top: usize) -> bool {
+    let kl = f64::from(want.divergence).max(0.0);
+    let near = (f64::from(got.divergence) - kl).abs() <= TOLERANCE * kl + FLOOR * kl.sqrt() + FLOOR * FLOOR;
+    let nll = |want: f32, got: f32| f64::from(want - got).abs() <= TOLERANCE * 40.0;
+    near && nll(want.nll_before, got.nll_before)
+        && nll(want.nll_after, got.nll_after)
+        && want.top_before[..top] == got.top_before[..top]
+        && want.top_after[..top] == got.top_after[..top]
+}
+
+#[test]
+fn rows_are_those_of_the_twin_from_large_divergences_to_tiny_ones() {
+    for (columns, damage) in [(3, 0.3), (40, 1.0), (300, 1e-2), (300, 1e-4)] {
+        let rows = 9;
+        let before: Vec<f32> = normal(rows * columns, 5).iter().map(|v| v * 3.0).collect();
+        let after: Vec<f32> = before.iter().zip(normal(rows * columns, 6)).map(|(b, n)| b + damage * n).collect();
+        let targets: Vec<u32> = (0..rows as u32).map(|i| i * 7 % columns as u32).collect();
+        let want = logits_compare(&before, &after, columns, &targets, TOP);
+        let mut got = on_device(&before, &after, columns, &targets, TOP);
+        for (row, (want, got)) in want.iter().zip(&got).enumerate() {
+            assert!(agree(want, got, TOP), "row {row} of {columns}: {got:?} instead of {want:?}");
+            let host = kl_divergence(&before[row * columns..][..columns], &after[row * columns..][..columns]);
+            assert!((host - f64::from(got.divergence)).abs() <= 1e-3 * host + 1e-7, "the host says {host}, the device {}", got.divergence);
+        }
+        got[rows - 1].divergence *= 1.01;
+        assert!(!agree(&want[rows - 1], &got[rows - 1], TOP), "a changed divergence must be seen");
+        let alone = on_device(&before, &after, columns, &[], 0);
+        assert_eq!(alone[2].divergence, on_device(&before, &after, columns, &targets, 1)[2].divergence, "with and without tokens");
+    }
+}
+
+#[test]
+fn of_equal_logits_the_first_is_the_most_likely() {
+    let row = [0.0, 3.0, 1.0, 3.0, -1.0, 2.0, 0.5];
+    let got = on_device(&row, &[-4.0, -4.0, -4.0, -4.0, -4.0, -4.0, -4.0], 7, &[1], 5);
+    assert_eq!((&got[0].top_before[..5], &got[0].top_after[..5]), (&[1, 3, 5, 2, 6][..], &[0, 1, 2, 3, 4][..]), "sorted");
+    let same = on_device(&row, &row, 7, &[1], 5);
+    assert_eq!(same[0].divergence, 0.0, "nothing between a model and itself");
+}
