@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// What follows attention in a block.
 pub(super) enum FeedForward {
-    Dense(Network),
+    Dense(Box<Network>),
     Mixture(Mixture),
 }
 
@@ -27,7 +27,7 @@ impl FeedForward {
         let router = format!("blk.{block}.ffn_gate_inp.weight");
         match &anatomy.experts {
             Some(experts) if weights.has(&router)? => Ok(Self::Mixture(Mixture::load(weights, anatomy, experts, block, device)?)),
-            _ => Ok(Self::Dense(Network::load(weights, anatomy, block, ("", None), weights.config().intermediate_size, device)?)),
+            _ => Ok(Self::Dense(Box::new(Network::load(weights, anatomy, block, ("", None), weights.config().intermediate_size, device)?))),
         }
     }
 
