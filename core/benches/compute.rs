@@ -1,6 +1,7 @@
 //! How long the kernels take on the CPU, and on the first GPU adapter at a size a software one can bear. Throughput is in weights.
 
 use divan::{Bencher, counter::ItemsCount};
+use halftone_core::codec::Format;
 use halftone_core::compute::gpu::Gpu;
 use halftone_core::compute::{Backend, Cpu, DeviceChoice, KernelCall};
 use halftone_core::job::CancelToken;
@@ -28,27 +29,28 @@ fn gpu() -> Option<&'static Gpu> {
     GPU.get_or_init(|| Gpu::open(&DeviceChoice::Gpu).ok()).as_ref()
 }
 
-fn group_quantize(bencher: Bencher<'_, '_>, device: &dyn Backend, side: usize, symmetric: bool) {
-    let weights = weights(side * side);
-    let (mut codes, mut scales, mut zeros) = (vec![0; side * side], vec![0.0; side * side / 128], vec![0; side * side / 128]);
+/// One of each kernel.
+const FORMATS: &[&str] = &["Q4_0", "Q4_1", "Q6_K", "IQ4_XS", "Q4_K", "NVFP4", "INT4-g128", "INT4-g128-asym", "FP8-E4M3-g128"];
+
+fn encode(bencher: Bencher<'_, '_>, device: &dyn Backend, side: usize, name: &str) {
+    let (weights, format) = (weights(side * side), name.parse::<Format>().expect("a format"));
+    let mut bytes = vec![0; format.tensor_bytes(side, side) as usize];
     let importance: Vec<f32> = (0..side).map(|i| 0.1 + (i % 7) as f32).collect();
     bencher.counter(ItemsCount::new(side * side)).bench_local(|| {
-        let (codes, scales, zeros) = (&mut codes, &mut scales, &mut zeros);
-        let call =
-            KernelCall::GroupQuantize { weights: &weights, columns: side, importance: &importance, bits: 4, group: 128, symmetric, codes, scales, zeros };
+        let call = KernelCall::Encode { format, weights: &weights, columns: side, importance: &importance, bytes: &mut bytes };
         device.run(call, &CancelToken::default())
     });
 }
 
-#[divan::bench(args = [true, false], sample_count = 5)]
-fn group_quantize_int4_g128_cpu(bencher: Bencher<'_, '_>, symmetric: bool) {
-    group_quantize(bencher, &Cpu::default(), CPU_SIDE, symmetric);
+#[divan::bench(args = FORMATS, sample_count = 5)]
+fn encode_cpu(bencher: Bencher<'_, '_>, name: &str) {
+    encode(bencher, &Cpu::default(), CPU_SIDE, name);
 }
 
-#[divan::bench(args = [true, false], sample_count = 5)]
-fn group_quantize_int4_g128_gpu(bencher: Bencher<'_, '_>, symmetric: bool) {
+#[divan::bench(args = FORMATS, sample_count = 5)]
+fn encode_gpu(bencher: Bencher<'_, '_>, name: &str) {
     if let Some(gpu) = gpu() {
-        group_quantize(bencher, gpu, if gpu.capabilities().is_software { GPU_SIDE } else { CPU_SIDE }, symmetric);
+        encode(bencher, gpu, if gpu.capabilities().is_software { GPU_SIDE } else { CPU_SIDE }, name);
     }
 }
 

@@ -6,9 +6,9 @@ use bytemuck::{Pod, Zeroable};
 
 /// Parameters of every kernel that encodes blocks (`wgsl/common/blocks.wgsl`).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Params {
-    /// The type's number in ggml.
+    /// The type's number in ggml; [`MX`] for small floats under a power of two.
     pub format: u32,
     /// Blocks of this dispatch.
     pub blocks: u32,
@@ -22,10 +22,58 @@ pub struct Params {
     pub factor: u32,
     /// 0, which the compiler of a kernel cannot know.
     pub zero: u32,
+    /// Columns of a block.
+    pub columns: u32,
+    /// Bytes of a block.
+    pub block_bytes: u32,
+    /// Bits of a code.
+    pub bits: u32,
+    /// Integers. 1: the zero point is fixed in the middle.
+    pub symmetric: u32,
+    /// Integers: the smallest share of the range that is worth keeping.
+    pub least_share: f32,
+    /// Integers: between the neighbours of a scale, relative.
+    pub step: f32,
+    /// Floats: bits of the mantissa.
+    pub mantissa_bits: u32,
+    /// Floats: biased f32 exponent of the smallest normal number.
+    pub least_exponent: u32,
+    /// Floats: the exponent of the largest value.
+    pub top_exponent: u32,
+    /// Floats: the largest value.
+    pub top: f32,
     /// Nothing.
-    pub padding: u32,
+    pub padding_0: u32,
+    /// Nothing.
+    pub padding_1: u32,
+    /// Nothing.
+    pub padding_2: u32,
 }
-layout!(Params { format, blocks, blocks_per_row, first_block, weighted, factor, zero, padding });
+layout!(Params {
+    format,
+    blocks,
+    blocks_per_row,
+    first_block,
+    weighted,
+    factor,
+    zero,
+    columns,
+    block_bytes,
+    bits,
+    symmetric,
+    least_share,
+    step,
+    mantissa_bits,
+    least_exponent,
+    top_exponent,
+    top,
+    padding_0,
+    padding_1,
+    padding_2,
+});
+
+/// [`Params::format`] of small floats under a power of two: no type of ggml.
+pub const MX: u32 = 1000;
 
 /// The encoder of one block type: `N` values to `B` bytes.
 ///

@@ -78,8 +78,6 @@ kernels! {
     StreamCopy stream_copy [256, 1] { Read values, Write copies };
     "Multiplications and additions, for the speed of its arithmetic."
     MultiplyAdd multiply_add [256, 1] { Read values, Write results };
-    "Group-wise integers with a weighted scale search."
-    GroupQuantize group_quantize [32, 1] { Read weights, Read importance, Write codes, Write grids };
     "Power sums and histogram."
     Statistics statistics [256, 1] { Read values, Read edges, Write counts, Write partials };
     "Blocks with one scale: Q4_0, Q5_0, Q8_0, IQ4_NL."
@@ -92,6 +90,10 @@ kernels! {
     EncodeAffineSuperBlocks encode_affine_super_blocks with exact blocks affine_search super_blocks [256, 1] { Read weights, Read importance, Write encoded };
     "Four-bit floats: MXFP4, NVFP4."
     EncodeFp4 encode_fp4 with exact blocks [256, 1] { Read weights, Read importance, Write encoded };
+    "Groups of integers."
+    EncodeGroups encode_groups with exact blocks groups [256, 1] { Read weights, Read importance, Write encoded };
+    "Groups of small floats; MXFP8, MXFP6."
+    EncodeFloats encode_floats with exact blocks groups [256, 1] { Read weights, Read importance, Write encoded };
     "Rows of tr(ΔHΔᵀ)."
     LayerError layer_error [8, 8] { Read difference, Read hessian, Write partials };
     "A linear."

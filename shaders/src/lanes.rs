@@ -58,11 +58,19 @@ pub fn reciprocal(d: f32) -> f32 {
     if d.abs() < LEAST { 0.0 } else { 1.0 / d }
 }
 
+/// a/b for a b that is 0 only where a is; what is next to nothing is 0, and so is 0/0.
+#[inline(always)]
+pub fn quotient(a: f32, b: f32) -> f32 {
+    let quotient = a / b;
+    if quotient.abs() >= LEAST { quotient } else { 0.0 }
+}
+
 /// a/b for a positive b, else 0; what is next to nothing is 0, below the line too.
 #[inline(always)]
 pub fn ratio(a: f32, b: f32) -> f32 {
-    let quotient = a / b;
-    if b >= LEAST && quotient.abs() >= LEAST { quotient } else { 0.0 }
+    // Two choices, one after the other, are vector code; one of two conditions is not.
+    let quotient = quotient(a, b);
+    if b < LEAST { 0.0 } else { quotient }
 }
 
 /// Index of the smallest value, the first of equals; not-a-number never wins.

@@ -1,9 +1,5 @@
 // Blocks of 32 with half-precision scale and offset: what src/twin/encode_affine_blocks.rs defines, byte for byte. A workgroup has sixteen.
 
-fn block_bytes() -> u32 {
-    return select(20u, 24u, params.format == Q5_1);
-}
-
 // The best half-precision d and m of the block.
 fn fit_affine() -> vec2<f32> {
     let about = moments(32u);
@@ -33,7 +29,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     let number = workgroup.y * grid.x + workgroup.x;
     load(number * 512u, 32u, 32u, 0.0);
     let fit = fit_affine();
-    let own = piece * block_bytes();
+    let own = piece * params.block_bytes;
     if lane == 0u {
         put_half(own, fit.x);
         put_half(own + 2u, fit.y);
@@ -48,5 +44,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     } else {
         put(own + 4u + lane, low | (high << 4u));
     }
-    write_bytes(number, 4u * block_bytes());
+    write_bytes(number, 4u * params.block_bytes);
 }

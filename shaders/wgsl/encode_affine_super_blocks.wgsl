@@ -7,14 +7,6 @@ struct Fit {
     m: f32,
 }
 
-fn block_bytes() -> u32 {
-    switch params.format {
-        case Q2_K: { return 84u; }
-        case Q4_K: { return 144u; }
-        default: { return 176u; }
-    }
-}
-
 // The factors, and the sub-block's integer scale and minimum.
 fn fit_affine_scales() -> Fit {
     let top = select(63.0, 15.0, params.format == Q2_K);
@@ -95,11 +87,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     clear_bytes();
     let number = workgroup.y * grid.x + workgroup.x;
     for (var second = 0u; second < 32u / width(); second += 1u) {
-        load(number * 512u + second * 256u, width(), 256u, 1e-9);
+        load(number * 512u + second * 256u, width(), width(), 1e-9);
         let fit = fit_affine_scales();
         let pieces = 256u / width();
         let part = piece % pieces;
-        let own = (second + piece / pieces) * block_bytes();
+        let own = (second + piece / pieces) * params.block_bytes;
         let factors = own + select(0u, 80u, params.format == Q2_K);
         if lane == 0u && part == 0u {
             put_half(factors, fit.d);
@@ -132,5 +124,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
             put(own + 32u + lane, (high >> 4u) << part);
         }
     }
-    write_bytes(number, block_bytes() / 2u);
+    write_bytes(number, params.block_bytes / 2u);
 }

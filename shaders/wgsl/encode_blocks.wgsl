@@ -1,13 +1,5 @@
 // Blocks of 32 with one half-precision scale: what src/twin/encode_blocks.rs defines, byte for byte. A workgroup has sixteen blocks.
 
-fn block_bytes() -> u32 {
-    switch params.format {
-        case Q5_0: { return 22u; }
-        case Q8_0: { return 34u; }
-        default: { return 18u; }
-    }
-}
-
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     begin(index);
@@ -23,7 +15,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
         d = fit_scale(rule, 32u);
     }
 
-    let own = piece * block_bytes();
+    let own = piece * params.block_bytes;
     if lane == 0u {
         put_half(own, d);
     }
@@ -40,5 +32,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     } else {
         put(own + 2u + lane, low | (high << 4u));
     }
-    write_bytes(number, 4u * block_bytes());
+    write_bytes(number, 4u * params.block_bytes);
 }

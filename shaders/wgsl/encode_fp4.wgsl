@@ -75,7 +75,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     begin(index);
     clear_bytes();
     let number = workgroup.y * grid.x + workgroup.x;
-    load(number * 16u * width(), width(), select(64u, 32u, params.format == MXFP4), 0.0);
+    load(number * 16u * width(), width(), width(), 0.0);
     let largest = abs(weight_extreme(width()));
     var inverse = 0.0;
     if params.format == MXFP4 {

@@ -1,13 +1,5 @@
 // Super-blocks of 256 with integer scales under one factor: what src/twin/encode_super_blocks.rs defines, byte for byte.
 
-fn block_bytes() -> u32 {
-    switch params.format {
-        case Q3_K: { return 110u; }
-        case Q6_K: { return 210u; }
-        default: { return 136u; }
-    }
-}
-
 // The factor and the sub-block's integer scale.
 fn fit_scales(rule: Law) -> vec2<f32> {
     let ends = select(vec2<f32>(-32.0, 31.0), vec2<f32>(-128.0, 127.0), params.format == Q6_K);
@@ -18,7 +10,7 @@ fn fit_scales(rule: Law) -> vec2<f32> {
     var goes_on = true;
     for (var turn = 0u; turn < 3u; turn += 1u) {
         goes_on = goes_on && d != 0.0;
-        let centre = round(clamp(divide(real, select(d, 1.0, d == 0.0)), -1e6, 1e6));
+        let centre = round(divide(real, select(d, 1.0, d == 0.0)));
         let tried = clamp(centre + f32(lane) - 8.0, ends.x, ends.y);
         let won = winner(error_of(mul(d, tried), rule, width()));
         let error = block_sum(won.value);
@@ -55,11 +47,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     let number = workgroup.y * grid.x + workgroup.x;
     let rule = law();
     for (var second = 0u; second < 32u / width(); second += 1u) {
-        load(number * 512u + second * 256u, width(), 256u, 1e-9);
+        load(number * 512u + second * 256u, width(), width(), 1e-9);
         let fit = fit_scales(rule);
         let pieces = 256u / width();
         let sub = piece % pieces;
-        let own = (second + piece / pieces) * block_bytes();
+        let own = (second + piece / pieces) * params.block_bytes;
         let inverse = reciprocal(mul(fit.x, fit.y));
         let sc = u32(i32(fit.y) + 32);
         let code = code_of(mul(xs[at + lane], inverse), rule);
@@ -96,5 +88,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
             put(own + 8u + 16u * sub + lane, code | (code_of(mul(xs[at + lane + 16u], inverse), rule) << 4u));
         }
     }
-    write_bytes(number, block_bytes() / 2u);
+    write_bytes(number, params.block_bytes / 2u);
 }

@@ -3,7 +3,7 @@
 use super::args::BenchDeviceArgs;
 use super::print;
 use super::session::Session;
-use halftone_core::compute::bench::{BenchSize, DeviceReport, bench_device};
+use halftone_core::compute::bench::{BenchSize, DeviceReport, bench_device, bench_roads};
 use halftone_core::compute::gpu::Gpu;
 
 /// Times every kernel of a device.
@@ -11,8 +11,38 @@ pub fn run(session: &Session, args: &BenchDeviceArgs) -> anyhow::Result<()> {
     let gpu = Gpu::open(&args.device)?;
     let is_software = halftone_core::compute::Backend::capabilities(&gpu).is_software;
     let size = if is_software && !args.full { BenchSize::Small } else { BenchSize::Full };
-    let report = bench_device(&gpu, size, &session.cx.cancel)?;
-    print::result(session.global.json, &report, || text(&report))
+    let mut report = bench_device(&gpu, size, &session.cx.cancel)?;
+    if let Some(weights) = args.weights {
+        report.roads = bench_roads(&gpu, &report.peaks, weights, &session.cx.cancel)?;
+    }
+    print::result(session.global.json, &report, || text(&report) + &roads(&report))
+}
+
+/// What a model's worth of layers took, and where the device's time went.
+fn roads(report: &DeviceReport) -> String {
+    if report.roads.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<Vec<String>> = report
+        .roads
+        .iter()
+        .map(|road| {
+            let kernels: Vec<String> = road.kernels.iter().map(|used| format!("{} {:.2}", used.kernel, used.seconds)).collect();
+            vec![
+                format!("{} {}", road.format, road.rounding),
+                format!("{:.2}", road.weights as f64 / 1e9),
+                format!("{:.2}", road.seconds),
+                format!("{:.2}", road.factor_seconds),
+                format!("{:.2}", road.device_seconds),
+                format!("{:.3}", road.floor_seconds),
+                kernels.join(", "),
+            ]
+        })
+        .collect();
+    format!(
+        "\n\nfrom weights to packed bytes, in seconds\n{}",
+        print::table(&["road", "1e9 weights", "wall", "factoring H", "device", "memory floor", "kernels"], &rows)
+    )
 }
 
 fn text(report: &DeviceReport) -> String {

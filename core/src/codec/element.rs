@@ -3,6 +3,7 @@
 //! OCP's 8-bit formats (E4M3 without infinities, E5M2 as IEEE) and those of its microscaling formats (E3M2, E2M3, E2M1, every code a number).
 //! A code is sign, exponent with a bias, mantissa; exponent 0 is subnormal. Rounding is to the nearest, ties to even, and saturates.
 
+use halftone_shaders::twin::encode_floats::ToFloat;
 use serde::{Deserialize, Serialize};
 
 /// A small float.
@@ -72,40 +73,15 @@ impl Element {
     }
 
     /// The rule of rounding to this element.
-    pub const fn rounding(self) -> ToElement {
+    pub const fn rounding(self) -> ToFloat {
         let (_, mantissa_bits, bias, top_code) = self.fields();
-        ToElement { top: self.top(), top_code: top_code as u32, mantissa_bits, least_exponent: 128 - bias }
+        ToFloat { top: self.top(), top_code: top_code as u32, mantissa_bits, least_exponent: 128 - bias }
     }
 
-    /// The value at this place among all finite ones, by rising value from the most negative; as in [`ToElement::nearest`].
+    /// The value at this place among all finite ones, by rising value from the most negative; as in [`ToFloat::nearest`].
     pub const fn code_at(self, index: u8) -> u8 {
         let top = self.top_code();
         if index < top { (top - index) | 1 << (self.bits() - 1) } else { index - top }
-    }
-}
-
-/// Rounding to an [`Element`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ToElement {
-    top: f32,
-    top_code: u32,
-    mantissa_bits: u32,
-    /// Biased f32 exponent of the smallest normal number.
-    least_exponent: u32,
-}
-
-impl ToElement {
-    /// The nearest value, and its index among all by rising value; `v` is a number.
-    #[inline(always)]
-    pub fn nearest(self, v: f32) -> (f32, u32) {
-        let magnitude = if v.abs() < self.top { v.abs() } else { self.top };
-        let exponent = (magnitude.to_bits() >> 23).max(self.least_exponent);
-        // 1.5·2²³ steps of this exponent: adding it leaves no bits for fractions of a step, and the number of steps in the last bits.
-        let shift = f32::from_bits((exponent + 23 - self.mantissa_bits) << 23 | 0x0040_0000);
-        let shifted = magnitude + shift;
-        let code = ((exponent - self.least_exponent) << self.mantissa_bits) + (shifted.to_bits() - shift.to_bits());
-        let level = (shifted - shift).copysign(v);
-        (level, if v < 0.0 { self.top_code - code } else { self.top_code + code })
     }
 }
 

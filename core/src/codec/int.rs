@@ -12,6 +12,7 @@ use super::scales::{self, ScaleSearch};
 use super::span::{Cleaned, Span};
 use super::{Codebook, Format};
 use half::f16;
+use halftone_shaders::twin::encode_groups::Scheme;
 use serde::{Deserialize, Serialize};
 
 /// An integer format.
@@ -42,6 +43,11 @@ impl IntFormat {
     /// The largest code, 2^bits − 1.
     pub fn top(self) -> u8 {
         u8::MAX >> (8 - self.bits)
+    }
+
+    /// How its codes are searched.
+    pub(crate) fn scheme(self) -> Scheme {
+        Scheme { bits: self.bits, symmetric: self.symmetric, half: matches!(self.scope, Granularity::Group(_)) }
     }
 
     fn scale_bytes(self) -> usize {

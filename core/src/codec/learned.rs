@@ -71,7 +71,7 @@ impl LearnedFormat {
             if largest < TINY {
                 continue;
             }
-            let scale = levels.map_or(largest, |levels| fit_scale(Table(&levels[..self.count()]), span, to_half));
+            let scale = levels.map_or(largest, |levels| fit_scale(Table(&levels[..self.count()]), &span, to_half));
             if scale == 0.0 {
                 continue;
             }

@@ -48,10 +48,10 @@ impl FloatFormat {
     fn fit(self, span: Span<'_>, header: &mut [u8]) {
         let (grid, unit) = (self.element.rounding(), self.unit());
         if let [_, _] = *header {
-            let scale = fit_scale(grid, span, |s| to_half(s / unit) * unit);
+            let scale = fit_scale(grid, &span, |s| to_half(s / unit) * unit);
             header.copy_from_slice(&f16::from_f32(scale / unit).to_le_bytes());
         } else {
-            header.copy_from_slice(&fit_scale(grid, span, |s| s).to_le_bytes());
+            header.copy_from_slice(&fit_scale(grid, &span, |s| s).to_le_bytes());
         }
     }
 

@@ -26,7 +26,7 @@ mod trits;
 
 use halftone_shaders::lanes;
 
-pub use element::{Element, ToElement};
+pub use element::Element;
 pub(crate) use family::Heads;
 pub use family::Layout;
 pub use format::Format;

@@ -54,7 +54,7 @@ impl Family for MxFormat {
             let plain = (largest.to_bits() >> 23) as i32 - self.0.top_exponent();
             // The plain one first: of equals it wins.
             let bytes = [0, -1, 1, 2].map(|by| (plain + by).clamp(0, 254) as u8);
-            let scale = least(self.0.rounding(), span, &array(|c| power(bytes[c.min(3)])));
+            let scale = least(self.0.rounding(), &span, &array(|c| power(bytes[c.min(3)])));
             out[0] = (scale.to_bits() >> 23) as u8;
             put_elements(self.0, values, scale, &mut codes);
             put_codes(self.0.bits(), &mut out[1..], &codes);

@@ -57,7 +57,7 @@ pub(super) fn encode_groups(table: Table<'_>, bits: u8, layout: Layout, values: 
     let (mut cleaned, mut codes) = (Cleaned::default(), vec![0; columns]);
     for (i, (values, out)) in values.chunks_exact(columns).zip(out.chunks_exact_mut(layout.block_bytes)).enumerate() {
         let span = cleaned.set(values, columns, importance.map(|all| &all[i * columns..][..columns]));
-        let scale = fit_scale(table, span, to_half);
+        let scale = fit_scale(table, &span, to_half);
         out[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
         let inverse = reciprocal(scale);
         for (code, &v) in codes.iter_mut().zip(values) {

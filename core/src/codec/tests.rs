@@ -153,7 +153,8 @@ fn error_falls_where_bits_or_freedom_grow() {
 /// The largest magnitude of each piece becomes the largest level, scales as they are stored.
 #[test]
 fn no_piece_is_worse_than_plain_scaling() {
-    use super::{Element, ToElement};
+    use super::Element;
+    use halftone_shaders::twin::encode_floats::ToFloat;
     let half = |v: f32| half::f16::from_f32(v).to_f32();
     let power = |v: f32| f32::from_bits(v.to_bits() & 0x7f80_0000);
     let cases: &[(&str, usize, Element, &dyn Fn(f32, Element) -> f32)] = &[
@@ -177,7 +178,7 @@ fn no_piece_is_worse_than_plain_scaling() {
                     let importance: Option<Vec<f32>> = importance.map(|w| (from..from + piece).map(|i| w[i % COLUMNS]).collect());
                     let weight = |i: usize| importance.as_ref().map_or(1.0, |w| f64::from(w[i]));
                     let s = scale(x.iter().fold(0.0, |m, v| m.max(v.abs())), element);
-                    let rounding: ToElement = element.rounding();
+                    let rounding: ToFloat = element.rounding();
                     let sum = |value: &dyn Fn(usize) -> f32| (0..piece).map(|i| weight(i) * f64::from(value(i) - x[i]).powi(2)).sum::<f64>();
                     let (ours, plain) = (sum(&|i| values[from + i]), sum(&|i| s * rounding.nearest(x[i] / s).0));
                     assert!(ours <= plain * 1.000_1, "{name} seed {seed} from {from}: {ours} against {plain}");

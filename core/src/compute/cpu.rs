@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use halftone_shaders::twin::group_quantize::{Scheme, quantize};
 use halftone_shaders::twin::statistics::{Tally, tally};
 use rayon::prelude::*;
 
@@ -39,16 +38,6 @@ impl Backend for Cpu {
         operands::check(&call)?;
         let proceed = || if cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) };
         match call {
-            KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
-                let scheme = Scheme { bits, group, symmetric };
-                let block = (BLOCK_VALUES / columns).max(1) * columns;
-                let outputs = codes.par_chunks_mut(block).zip(scales.par_chunks_mut(block / group)).zip(zeros.par_chunks_mut(block / group));
-                weights.par_chunks(block).zip(outputs).try_for_each(|(weights, ((codes, scales), zeros))| {
-                    proceed()?;
-                    quantize_wide(weights, columns, importance, scheme, codes, scales, zeros);
-                    Ok(())
-                })
-            }
             KernelCall::Encode { format, weights, columns, importance, bytes } => {
                 let importance = (!importance.is_empty()).then_some(importance);
                 let layout = format.layout();
@@ -99,24 +88,4 @@ fn layer_error_block(difference: &[f32], columns: usize, hessian: &[f32], errors
     for ((error, row), product) in errors.iter_mut().zip(difference.chunks_exact(columns)).zip(product.chunks_exact(columns)) {
         *error = row.iter().zip(product).map(|(&d, &p)| f64::from(d) * f64::from(p)).sum::<f64>() as f32;
     }
-}
-
-/// The twin, compiled a second time for AVX2 where the machine has it: the same integers, three times as fast.
-fn quantize_wide(weights: &[f32], columns: usize, importance: &[f32], scheme: Scheme, codes: &mut [u8], scales: &mut [f32], zeros: &mut [u8]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2")]
-        fn avx2(weights: &[f32], columns: usize, importance: &[f32], scheme: Scheme, codes: &mut [u8], scales: &mut [f32], zeros: &mut [u8]) {
-            quantize(weights, columns, importance, scheme, codes, scales, zeros);
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            #[expect(unsafe_code, reason = "a safe function compiled for AVX2 may only be called where AVX2 is known to be there")]
-            // SAFETY: the line above has detected AVX2; the function has no other requirement.
-            unsafe {
-                avx2(weights, columns, importance, scheme, codes, scales, zeros);
-            }
-            return;
-        }
-    }
-    quantize(weights, columns, importance, scheme, codes, scales, zeros);
 }

@@ -1,27 +1,39 @@
 //! Which formats have a kernel that encodes them.
 
-use crate::codec::{Format, GgmlType};
+use crate::codec::{Element, FloatFormat, Format, GgmlType, Granularity, IntFormat, MxFormat};
 use halftone_shaders::Kernel;
+use halftone_shaders::blocks::{MX, Params};
 
-/// The kernel, the number by which it knows the format, and how many blocks one of its workgroups has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The kernel of a format.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Encoder {
     pub(crate) kernel: Kernel,
-    pub(crate) format: u32,
+    /// What the kernel must know of the format.
+    pub(crate) params: Params,
+    /// Blocks of a workgroup.
     pub(crate) blocks: usize,
     /// Operations it spends on a weight, about.
     pub(crate) operations: u64,
 }
 
 /// The encoder of a format.
-pub(crate) fn kernel(format: Format) -> Option<Encoder> {
-    use GgmlType as T;
-    let kind = match format {
-        Format::Ggml(kind) => kind,
-        Format::ScaledNvfp4 => T::NVFP4,
+pub(crate) fn encoder(format: Format) -> Option<Encoder> {
+    let mut encoder = match format {
+        Format::Ggml(kind) => ggml(kind)?,
+        Format::ScaledNvfp4 => ggml(GgmlType::NVFP4)?,
+        Format::Int(int @ IntFormat { scope: Granularity::Group(_), .. }) => integers(int),
+        Format::Float(FloatFormat { element, scope: Granularity::Group(_) }) => floats(element, 0, 50),
+        Format::Mx(MxFormat(element)) => floats(element, MX, 20),
         _ => return None,
     };
-    // Candidates × what one costs a weight: a product, a rounding, two or three sums.
+    let layout = format.layout();
+    (encoder.params.columns, encoder.params.block_bytes) = (layout.block_columns as u32, layout.block_bytes as u32);
+    Some(encoder)
+}
+
+/// Operations are candidates × what one costs a weight: a product, a rounding, two or three sums.
+fn ggml(kind: GgmlType) -> Option<Encoder> {
+    use GgmlType as T;
     let (kernel, blocks, operations) = match kind {
         T::Q8_0 => (Kernel::EncodeBlocks, 16, 64),
         T::Q4_0 | T::Q5_0 | T::IQ4_NL => (Kernel::EncodeBlocks, 16, 48 * 14),
@@ -32,5 +44,32 @@ pub(crate) fn kernel(format: Format) -> Option<Encoder> {
         T::NVFP4 => (Kernel::EncodeFp4, 4, 16 * 24),
         _ => return None,
     };
-    Some(Encoder { kernel, format: kind.id(), blocks, operations })
+    Some(Encoder { kernel, params: Params { format: kind.id(), ..Params::default() }, blocks, operations })
+}
+
+fn integers(format: IntFormat) -> Encoder {
+    let scheme = format.scheme();
+    let params = Params {
+        bits: u32::from(format.bits),
+        symmetric: format.symmetric.into(),
+        least_share: scheme.least_share(),
+        step: scheme.step(),
+        ..Params::default()
+    };
+    let passes = if format.symmetric { 10 } else { 4 + 24 / (16 >> format.bits).max(1) };
+    Encoder { kernel: Kernel::EncodeGroups, params, blocks: 16, operations: 16 * 14 * passes }
+}
+
+fn floats(element: Element, format: u32, candidates: u64) -> Encoder {
+    let rounding = element.rounding();
+    let params = Params {
+        format,
+        bits: u32::from(element.bits()),
+        mantissa_bits: rounding.mantissa_bits,
+        least_exponent: rounding.least_exponent,
+        top_exponent: element.top_exponent() as u32,
+        top: rounding.top,
+        ..Params::default()
+    };
+    Encoder { kernel: Kernel::EncodeFloats, params, blocks: 16, operations: candidates * 20 }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub use cpu::Cpu;
-pub(crate) use encode::kernel as encoder;
+pub(crate) use encode::encoder;
 use fastest::Fastest;
 pub use fastest::remember_in;
 pub use threads::set_threads;
@@ -65,27 +65,6 @@ pub struct Capabilities {
 /// A kernel with its operands. Integers come back equal on every backend, floats within the kernel's stated tolerance.
 #[derive(Debug)]
 pub enum KernelCall<'a> {
-    /// Group-wise integer quantization with a weighted scale search; see `halftone_shaders::twin::group_quantize`.
-    GroupQuantize {
-        /// Rows of `columns` values; `columns` is a multiple of `group`.
-        weights: &'a [f32],
-        /// Row length.
-        columns: usize,
-        /// One importance a column; empty: all 1.
-        importance: &'a [f32],
-        /// Bits, 2–8.
-        bits: u32,
-        /// Columns a group.
-        group: usize,
-        /// No zero point.
-        symmetric: bool,
-        /// Out: one code a weight, 0 … 2^bits − 1.
-        codes: &'a mut [u8],
-        /// Out: one scale a group, already rounded to f16.
-        scales: &'a mut [f32],
-        /// Out: one zero point a group.
-        zeros: &'a mut [u8],
-    },
     /// Whole tensors in formats that have a kernel, each weight to the nearest code after the format's scale search; see `halftone_shaders::blocks`.
     Encode {
         /// What to encode as.
@@ -127,9 +106,6 @@ impl KernelCall<'_> {
     /// The same call on the same operands, to be run first.
     fn again(&mut self) -> KernelCall<'_> {
         match self {
-            Self::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
-                KernelCall::GroupQuantize { weights, columns: *columns, importance, bits: *bits, group: *group, symmetric: *symmetric, codes, scales, zeros }
-            }
             Self::Encode { format, weights, columns, importance, bytes } => {
                 KernelCall::Encode { format: *format, weights, columns: *columns, importance, bytes }
             }
@@ -141,7 +117,6 @@ impl KernelCall<'_> {
     /// What it does, for a list of times.
     fn what(&self) -> String {
         match self {
-            Self::GroupQuantize { bits, group, .. } => format!("INT{bits}-g{group}"),
             Self::Encode { format, .. } => format.to_string(),
             Self::Statistics { .. } => Kernel::Statistics.name().to_owned(),
             Self::LayerError { .. } => Kernel::LayerError.name().to_owned(),
@@ -151,7 +126,7 @@ impl KernelCall<'_> {
     /// Values that it works on.
     fn values(&self) -> usize {
         match self {
-            Self::GroupQuantize { weights, .. } | Self::Encode { weights, .. } => weights.len(),
+            Self::Encode { weights, .. } => weights.len(),
             Self::Statistics { values, .. } => values.len(),
             Self::LayerError { difference, .. } => difference.len(),
         }
@@ -163,7 +138,6 @@ impl KernelCall<'_> {
     /// `Unsupported` for a format without one.
     pub fn kernel(&self) -> Result<Kernel> {
         match self {
-            Self::GroupQuantize { .. } => Ok(Kernel::GroupQuantize),
             Self::Encode { format, .. } => {
                 encoder(*format).map(|encoder| encoder.kernel).ok_or_else(|| Error::unsupported("encoding on the GPU", format!("{format} has no kernel")))
             }

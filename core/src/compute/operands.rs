@@ -10,18 +10,6 @@ use halftone_shaders::twin::statistics::BINS;
 /// `Mismatch`, naming the operand.
 pub(super) fn check(call: &KernelCall<'_>) -> Result<()> {
     match call {
-        KernelCall::GroupQuantize { weights, columns, importance, bits, group, codes, scales, zeros, .. } => {
-            const NAME: &str = "quantize groups";
-            ensure(NAME, "2 to 8 bits", (2..=8).contains(bits), || bits.to_string())?;
-            let is_group = *group > 0 && group.is_multiple_of(8) && *group <= 1 << 16;
-            ensure(NAME, "groups of a multiple of 8 columns, 65536 at most", is_group, || group.to_string())?;
-            ensure(NAME, "rows of whole groups", *columns > 0 && columns.is_multiple_of(*group), || format!("{columns} columns, groups of {group}"))?;
-            ensure(NAME, "whole rows of weights", weights.len().is_multiple_of(*columns), || format!("{} weights, rows of {columns}", weights.len()))?;
-            ensure(NAME, "one importance a column, or none", importance.is_empty() || importance.len() == *columns, || importance.len().to_string())?;
-            length(NAME, "codes", codes.len(), weights.len())?;
-            length(NAME, "scales", scales.len(), weights.len() / group)?;
-            length(NAME, "zero points", zeros.len(), weights.len() / group)
-        }
         KernelCall::Encode { format, weights, columns, importance, bytes } => {
             const NAME: &str = "encode tensor";
             ensure(NAME, "a format that has a kernel", encoder(*format).is_some(), || format.to_string())?;

@@ -2,7 +2,7 @@
 
 use super::{JobContext, RecordHeader, StoredResidual};
 use crate::calibrate::Calibration;
-use crate::codec::{Format, Granularity, IntFormat};
+use crate::codec::Format;
 use crate::compute::{self, KernelCall};
 use crate::error::Result;
 use crate::numeric::metric;
@@ -94,14 +94,6 @@ impl<'a> Encoder<'a> {
     }
 
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
-        if let (Format::Int(int @ IntFormat { scope: Granularity::Group(group), .. }), false) =
-            (format, self.rounder.uses_hessian() && evidence.hessian.is_some())
-        {
-            if self.rounder.uses_hessian() {
-                notices.push(NoticeKind::Other { text: without_matrix(self.rounder.name()) });
-            }
-            return self.group_quantize(weights, columns, int, usize::from(group), evidence.importance.unwrap_or_default());
-        }
         if compute::encoder(format).is_some() && !(self.rounder.uses_hessian() && evidence.hessian.is_some()) {
             if self.rounder.uses_hessian() {
                 notices.push(NoticeKind::Other { text: without_matrix(self.rounder.name()) });
@@ -114,20 +106,6 @@ impl<'a> Encoder<'a> {
         let rounded = self.cx.compute(|device| self.rounder.round(weights, columns, format, Evidence { gpu: device.gpu(), ..evidence }))?;
         notices.extend(rounded.remark.map(|text| NoticeKind::Other { text }));
         Ok(rounded.bytes)
-    }
-
-    /// Group-wise integers have a kernel; the integers are the same on every device.
-    fn group_quantize(&self, weights: &[f32], columns: usize, int: IntFormat, group: usize, importance: &[f32]) -> Result<Vec<u8>> {
-        let groups = weights.len() / group;
-        let (mut codes, mut scales, mut zeros) = (vec![0; weights.len()], vec![0.0; groups], vec![0; groups]);
-        self.cx.compute(|device| {
-            let (codes, scales, zeros) = (&mut codes, &mut scales, &mut zeros);
-            let (bits, symmetric) = (u32::from(int.bits), int.symmetric);
-            device.run(KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros }, &self.cx.cancel)
-        })?;
-        let mut bytes = vec![0; Format::Int(int).tensor_bytes(weights.len() / columns, columns) as usize];
-        int.pack(&codes, &scales, &zeros, &mut bytes);
-        Ok(bytes)
     }
 }
 

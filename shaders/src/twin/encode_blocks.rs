@@ -7,7 +7,7 @@
 
 pub use crate::blocks::Params;
 use crate::blocks::{BlockEncoder, put_five_bits, put_half, put_nibbles};
-use crate::lanes::{LANES, LEAST, Lanes, TINY, array, fold, is_flat, max, min, ratio, reciprocal, smallest, spread, to_half, whole};
+use crate::lanes::{LANES, LEAST, Lanes, TINY, array, fold, is_flat, max, min, quotient, reciprocal, smallest, spread, to_half, whole};
 use crate::levels::{Integers, Iq4, Levels};
 use std::ops::Add;
 
@@ -24,7 +24,7 @@ pub fn products<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], inverse: 
             vv[c] += w * v * v;
         }
     }
-    (whole(xv), whole(vv))
+    (xv, vv)
 }
 
 /// Σ w·(x − d·level)² with the nearest levels; d = 0 stands for zeros.
@@ -105,8 +105,8 @@ pub fn fit_scale<L: Levels, const N: usize>(x: &[f32; N], w: &[f32; N], reach: &
         for end in [low, high] {
             let inverse = array(|c| factors[c] * (end / extreme));
             let (xv, vv) = products::<L, N>(x, w, &inverse);
-            let scales: Lanes = whole(array(|c| ratio(xv[c], vv[c])));
-            let losses = whole(array(|c| -(LEAST + scales[c] * xv[c])));
+            let scales: Lanes = array(|c| quotient(xv[c], vv[c]));
+            let losses = array(|c| -(LEAST + scales[c] * xv[c]));
             let c = smallest(&losses);
             if losses[c] < best.0 {
                 best = (losses[c], scales[c]);

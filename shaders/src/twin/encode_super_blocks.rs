@@ -9,7 +9,7 @@
 use super::encode_blocks::{Reach, codes, errors, extreme, fit_scale, put_iq4_codes};
 pub use crate::blocks::Params;
 use crate::blocks::{BlockEncoder, plane, put_half, six_bit_places};
-use crate::lanes::{LANES, Lanes, array, fold, max, ratio, reciprocal, round, smallest, to_half};
+use crate::lanes::{LANES, Lanes, array, fold, max, ratio, reciprocal, smallest, to_half};
 use crate::levels::{Integers, Iq4, Levels};
 use std::ops::Add;
 
@@ -52,7 +52,7 @@ pub fn fit_scales<L: Levels, const N: usize, const SUBS: usize>(x: &[f32; 256], 
         let mut sc = [0.0f32; SUBS];
         let mut error = 0.0;
         for s in 0..SUBS {
-            let centre = round((real[s] / d).clamp(-1e6, 1e6));
+            let centre = (real[s] / d).round_ties_even();
             let tried: Lanes = array(|c| (centre + c as f32 - 8.0).clamp(ends.0, ends.1));
             let made = errors::<L, N>(&xs[s], &ws[s], &array(|c| d * tried[c]));
             let c = smallest(&made);

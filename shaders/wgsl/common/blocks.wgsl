@@ -9,13 +9,25 @@ struct Params {
     weighted: u32,
     factor: u32,
     zero: u32,
-    padding: u32,
+    columns: u32,
+    block_bytes: u32,
+    bits: u32,
+    symmetric: u32,
+    least_share: f32,
+    step: f32,
+    mantissa_bits: u32,
+    least_exponent: u32,
+    top_exponent: u32,
+    top: f32,
+    padding_0: u32,
+    padding_1: u32,
+    padding_2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<u32>;            // bits of f32
 @group(0) @binding(2) var<storage, read> importance: array<f32>;         // one a column, normalised within a block
-@group(0) @binding(3) var<storage, read_write> encoded: array<u32>;      // bytes of the blocks
+@group(0) @binding(3) var<storage, read_write> encoded: array<atomic<u32>>;      // bytes of the blocks
 
 const LANES = 16u;
 const THREADS = 256u;
@@ -37,6 +49,8 @@ const IQ4_NL = 20u;
 const IQ4_XS = 23u;
 const MXFP4 = 39u;
 const NVFP4 = 40u;
+// None of ggml's: small floats under a power of two.
+const MX = 1000u;
 
 var<workgroup> xs: array<f32, 528>;
 var<workgroup> ws: array<f32, 528>;
@@ -60,15 +74,16 @@ fn begin(index: u32) {
     at = piece * STRIDE;
 }
 
-// Brings sixteen sub-blocks into shared memory, from this weight of the dispatch on; zeros after the last block. Importances are at least `floor`.
-fn load(first: u32, width: u32, block: u32, floor: f32) {
+// Brings `width` weights of sixteen sub-blocks into shared memory, from this weight of the dispatch on, `stride` apart; zeros after the last
+// block. Importances are at least `least`.
+fn load(first: u32, width: u32, stride: u32, least: f32) {
     workgroupBarrier();
     let factor = bitcast<f32>(params.factor);
     for (var i = lane; i < width; i += LANES) {
-        let index = first + piece * width + i;
+        let index = first + piece * stride + i;
         var x = 0.0;
         var w = 1.0;
-        if index < params.blocks * block {
+        if index < params.blocks * params.columns {
             let bits = weights[index];
             x = clean(bits);
             if params.factor != 0x3f800000u {
@@ -77,11 +92,11 @@ fn load(first: u32, width: u32, block: u32, floor: f32) {
                 x = clean(bitcast<u32>(scaled));
             }
             if params.weighted != 0u {
-                w = importance[(params.first_block * block + index) % (params.blocks_per_row * block)];
+                w = importance[(params.first_block * params.columns + index) % (params.blocks_per_row * params.columns)];
             }
         }
         xs[at + i] = x;
-        ws[at + i] = max(w, floor);
+        ws[at + i] = max(w, least);
     }
     workgroupBarrier();
 }
@@ -164,7 +179,7 @@ fn write_bytes(workgroup: u32, words: u32) {
     for (var i = thread; i < words; i += THREADS) {
         // Workgroups in two axes may be more than are needed.
         if workgroup * words + i < arrayLength(&encoded) {
-            encoded[workgroup * words + i] = atomicLoad(&bytes[i]);
+            atomicStore(&encoded[workgroup * words + i], atomicLoad(&bytes[i]));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Choosing devices, and what happens when one is wrong, missing, cancelled or lost.
 
-use super::group_quantize::{GUARD, Quantized, case};
+use super::encode::{Case, GUARD};
 use super::{devices, gpu, normal};
 use halftone_core::compute::gpu::{Fault, Gpu};
 use halftone_core::compute::{Backend, Cpu, DeviceChoice, KernelCall, backend};
@@ -32,14 +32,19 @@ fn a_device_that_is_not_there_is_a_device_error() {
 fn operands_that_do_not_fit_are_refused_by_every_device() {
     let weights = [0.0; 64];
     for device in devices() {
-        for (columns, group, bits, importances) in [(64, 48, 4, 0), (60, 32, 4, 0), (64, 32, 9, 0), (64, 32, 4, 5), (64, 0, 4, 0), (0, 32, 4, 0), (64, 4, 4, 0)]
-        {
-            let c = case(0, columns, group, bits, true, false);
-            let (codes, scales, zeros) = (&mut [0; 64], &mut [0.0; 2], &mut [0; 2]);
-            let importance = &weights[..importances];
-            let call = KernelCall::GroupQuantize { weights: &weights, columns, importance, bits, group, symmetric: true, codes, scales, zeros };
+        for (format, columns, importances, bytes) in [
+            ("INT4-g48", 64, 0, 40),
+            ("Q4_0", 60, 0, 36),
+            ("Q4_0", 64, 5, 36),
+            ("Q4_0", 0, 0, 36),
+            ("Q4_0", 64, 0, 35),
+            ("TQ2_0", 64, 0, 66),
+            ("F16", 64, 0, 128),
+        ] {
+            let (importance, bytes) = (&weights[..importances], &mut [0; 128][..bytes]);
+            let call = KernelCall::Encode { format: format.parse().expect("a format"), weights: &weights, columns, importance, bytes };
             let error = device.run(call, &CancelToken::default()).expect_err("must be refused");
-            assert!(matches!(error, Error::Mismatch { .. }), "{c:?} {importances}: {error}");
+            assert!(matches!(error, Error::Mismatch { .. }), "{format} {columns} {importances}: {error}");
         }
         let call = KernelCall::LayerError { difference: &weights, columns: 32, hessian: &weights, row_errors: &mut [0.0; 2] };
         assert!(matches!(device.run(call, &CancelToken::default()), Err(Error::Mismatch { .. })), "H of another size");
@@ -49,8 +54,8 @@ fn operands_that_do_not_fit_are_refused_by_every_device() {
 #[test]
 fn cancelling_stops_between_submits() {
     let device = Gpu::open(&DeviceChoice::Gpu).expect("adapter");
-    let c = case(2048, 512, 128, 4, true, false);
-    let weights = normal(c.rows * c.columns, 11);
+    let c = Case { format: "INT4-g128", columns: 512 };
+    let weights = normal(8192 * c.columns, 11);
     let cancel = CancelToken::default();
     let before = device.submits();
     let (out, result) = std::thread::scope(|scope| {
@@ -60,23 +65,23 @@ fn cancelling_stops_between_submits() {
             }
             cancel.cancel();
         });
-        Quantized::on(&device, c, &weights, &[], &cancel)
+        c.on(&device, &weights, &[], &cancel)
     });
     assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
-    assert_eq!(out.codes[weights.len() - 1], GUARD, "the last tile was not reached");
-    let (_, result) = Quantized::on(&Cpu::default(), c, &weights, &[], &cancel);
+    assert_eq!(out[out.len() - 1], GUARD, "the last tile was not reached");
+    let (_, result) = c.on(&Cpu::default(), &weights, &[], &cancel);
     assert!(matches!(result, Err(Error::Cancelled)), "the CPU stops too");
 }
 
 #[test]
 fn a_lost_device_is_an_error_and_not_a_panic() {
     let device = Gpu::open(&DeviceChoice::Gpu).expect("adapter");
-    let c = case(64, 96, 32, 3, false, false);
-    let weights = normal(c.rows * c.columns, 12);
-    Quantized::on(&device, c, &weights, &[], &CancelToken::default()).1.expect("works at first");
+    let c = Case { format: "Q4_0", columns: 96 };
+    let weights = normal(64 * c.columns, 12);
+    c.on(&device, &weights, &[], &CancelToken::default()).1.expect("works at first");
     device.fail(Fault::Lost);
     for _ in 0..2 {
-        let error = Quantized::on(&device, c, &weights, &[], &CancelToken::default()).1.expect_err("lost");
+        let error = c.on(&device, &weights, &[], &CancelToken::default()).1.expect_err("lost");
         assert!(matches!(error, Error::Device { .. }), "{error}");
     }
 }
@@ -120,6 +125,6 @@ fn a_job_whose_device_fails_goes_on_with_the_cpu_from_the_last_durable_tensor_an
     let cx = JobContext::new(DeviceChoice::Gpu, |_| {});
     run("again", &cx);
     assert!(
-        cx.reporter.notices().is_empty() && cx.device_use().is_some_and(|used| used.kernels.iter().any(|k| k.kernel == "group_quantize" && k.seconds > 0.0))
+        cx.reporter.notices().is_empty() && cx.device_use().is_some_and(|used| used.kernels.iter().any(|k| k.kernel == "encode_groups" && k.seconds > 0.0))
     );
 }

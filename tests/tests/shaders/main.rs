@@ -4,13 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
 mod attention;
+mod bench;
 mod encode;
 mod faults;
 mod feedback;
 mod forward;
 mod forward_faults;
 mod gram;
-mod group_quantize;
 mod layer_error;
 mod logits_compare;
 mod peaks;

@@ -3,11 +3,10 @@
 //! Alternates a shrinkage of the residuals (the proximal step of |e|^p) and the zero point that is best for what is left. The codes of the
 //! paper have a real zero point; here it is rounded at the end. Importances are not used: the method is one without data.
 
-use super::pairs::level;
-use super::{Pair, min_max};
-use crate::codec::IntFormat;
+use super::min_max;
 use crate::codec::lanes::round;
 use crate::codec::span::Span;
+use halftone_shaders::twin::encode_groups::{Pair, Scheme, level};
 
 /// p of the loss, first penalty, its growth, and most rounds; the paper's.
 const P: f32 = 0.7;
@@ -15,12 +14,12 @@ const BETA: f32 = 10.0;
 const KAPPA: f32 = 1.01;
 const ROUNDS: usize = 20;
 
-pub(super) fn search(format: IntFormat, span: Span<'_>) -> Pair {
-    let (scale, mut zero) = min_max::search(format, span);
-    if format.symmetric || scale == 0.0 {
+pub(super) fn search(scheme: Scheme, span: &Span<'_>) -> Pair {
+    let (scale, mut zero) = min_max::search(scheme, span);
+    if scheme.symmetric || scale == 0.0 {
         return (scale, zero);
     }
-    let (top, values) = (f32::from(format.top()), span.values());
+    let (top, values) = (scheme.top(), span.values());
     let (mut beta, mut least) = (BETA, f64::INFINITY);
     let mut best = zero;
     for _ in 0..ROUNDS {

@@ -1,4 +1,5 @@
-//! How group-wise integers get their scale s and zero point z: the searches for min Σ w·(s·(q − z) − x)². One a file, one line in [`SCALES`].
+//! How group-wise integers get their scale s and zero point z: the searches for min Σ w·(s·(q − z) − x)². One a file, one line in [`SCALES`]; the
+//! default, NeUQI, is the twin of a kernel.
 //!
 //! Whatever a search says, the plain min–max grid is taken where that makes less weighted error: no group is worse than min–max. Scales are
 //! half-precision numbers (single precision for a channel or tensor) and not negative, and ranges hold 0, as the runtimes expect.
@@ -6,25 +7,20 @@
 mod grid;
 mod hqq;
 mod min_max;
-mod neuqi;
 mod pairs;
 mod percentile;
 
 use super::IntFormat;
-use super::granularity::Granularity;
-use super::lanes::{TINY, to_half};
 use super::span::Span;
-use pairs::Pairs;
-
-/// A scale and a zero point.
-pub type Pair = (f32, f32);
+pub use halftone_shaders::twin::encode_groups::Pair;
+use halftone_shaders::twin::encode_groups::{self as twin, Scheme};
 
 /// A way to choose scale and zero point.
 pub struct ScaleSearch {
     /// Its name.
     pub name: &'static str,
     /// A scale and a zero point (a whole number from 0 to the largest code) for weights that are not all zero.
-    search: fn(IntFormat, Span<'_>) -> Pair,
+    search: for<'a> fn(Scheme, &Span<'a>) -> Pair,
 }
 
 /// The searches by name.
@@ -33,7 +29,7 @@ pub const SCALES: &[ScaleSearch] = &[
     ScaleSearch { name: "percentile", search: percentile::search },
     ScaleSearch { name: "hqq", search: hqq::search },
     ScaleSearch { name: "grid", search: grid::search },
-    ScaleSearch { name: "neuqi", search: neuqi::search },
+    ScaleSearch { name: "neuqi", search: |scheme, span| twin::search(scheme, span) },
 ];
 
 /// The search of the encoders: the one of least weighted error (`benches/scales.rs`).
@@ -45,31 +41,15 @@ pub fn scale_search(name: &str) -> Option<&'static ScaleSearch> {
 }
 
 impl ScaleSearch {
-    /// Scale, as it is stored, and zero point; (0, middle or 0) for zeros.
+    /// Scale, as it is stored, and zero point; (0, middle) for zeros.
     pub fn fit(&self, format: IntFormat, span: Span<'_>) -> Pair {
-        if span.largest() < TINY {
-            return (0.0, f32::from(format.middle()));
-        }
-        let plain = min_max::search(format, span);
-        let (scale, zero) = (self.search)(format, span);
-        Pairs::of(&[(stored(format, scale), zero), (stored(format, plain.0), plain.1)]).best(span, f32::from(format.top()))
+        twin::fit(format.scheme(), &span, self.search)
     }
-}
-
-/// A scale as the format keeps it.
-#[inline(always)]
-fn stored(format: IntFormat, scale: f32) -> f32 {
-    if matches!(format.scope, Granularity::Group(_)) { to_half(scale) } else { scale }
-}
-
-/// The code that stands for 0 when code 0 stands for `low`.
-#[inline(always)]
-fn zero_point(low: f32, scale: f32, top: f32) -> f32 {
-    super::lanes::round((-low / scale).clamp(0.0, top))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::granularity::Granularity;
     use super::super::span::Cleaned;
     use super::*;
     use proptest::prelude::*;

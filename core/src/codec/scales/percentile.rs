@@ -1,16 +1,16 @@
 //! Percentiles: the grid ends where half a percent of the weights lie beyond, at either end (Wu et al. 2020, section 3).
 
-use super::{Pair, min_max};
-use crate::codec::IntFormat;
+use super::min_max;
 use crate::codec::span::Span;
+use halftone_shaders::twin::encode_groups::{self as twin, Pair, Scheme};
 
 /// Share of the weights beyond each end.
 const BEYOND: f64 = 0.005;
 
-pub(super) fn search(format: IntFormat, span: Span<'_>) -> Pair {
+pub(super) fn search(scheme: Scheme, span: &Span<'_>) -> Pair {
     let mut values = span.values().to_vec();
     let (low, high) = (percentile(&mut values, BEYOND).min(0.0), percentile(&mut values, 1.0 - BEYOND).max(0.0));
-    if low < high { min_max::of_range(format, (low, high)) } else { min_max::search(format, span) }
+    if low < high { twin::min_max(scheme, (low, high)) } else { min_max::search(scheme, span) }
 }
 
 /// Linear between the two values at either side.

@@ -3,7 +3,7 @@
 use super::engine::{Dispatch, Engine};
 use super::tiles::{folded, tiled};
 use crate::codec::Format;
-use crate::compute::encode::kernel;
+use crate::compute::encoder;
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use bytemuck::{bytes_of, cast_slice};
@@ -11,7 +11,7 @@ use halftone_shaders::blocks::{Params, normalised};
 
 /// As the twin; see [`crate::compute::KernelCall::Encode`].
 pub(super) fn run(engine: &Engine, format: Format, weights: &[f32], columns: usize, importance: &[f32], bytes: &mut [u8], cancel: &CancelToken) -> Result<()> {
-    let Some(encoder) = kernel(format) else { return Err(Error::unsupported(format!("encoding {format} on a GPU"), "there is no kernel for it")) };
+    let Some(encoder) = encoder(format) else { return Err(Error::unsupported(format!("encoding {format} on a GPU"), "there is no kernel for it")) };
     let layout = format.layout();
     let (head, bytes) = bytes.split_at_mut(layout.tensor_head);
     format.encode_tensor_head(weights, columns, (!importance.is_empty()).then_some(importance), head);
@@ -23,18 +23,16 @@ pub(super) fn run(engine: &Engine, format: Format, weights: &[f32], columns: usi
         let tile_weights = &weights[tile.start * values..(tile.end * values).min(weights.len())];
         let blocks_per_row = columns / layout.block_columns;
         let params = Params {
-            format: encoder.format,
             blocks: (tile_weights.len() / layout.block_columns) as u32,
             blocks_per_row: blocks_per_row as u32,
             // Only the place within a row matters, so the number of blocks may exceed 32 bits.
             first_block: (tile.start * encoder.blocks % blocks_per_row) as u32,
             weighted: (!importance.is_empty()).into(),
             factor: factor.to_bits(),
-            zero: 0,
-            padding: 0,
+            ..encoder.params
         };
         let input = engine.upload(cast_slice(tile_weights))?;
-        let output = engine.reserve((tile.len() * length) as u64)?;
+        let output = engine.zeroed((tile.len() * length) as u64)?;
         engine.dispatch(Dispatch {
             kernel: encoder.kernel,
             params: bytes_of(&params),

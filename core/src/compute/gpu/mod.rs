@@ -6,7 +6,6 @@ mod encode;
 pub(crate) mod engine;
 mod feedback;
 pub mod forward;
-mod group_quantize;
 mod layer_error;
 mod meter;
 mod pace;
@@ -22,7 +21,6 @@ use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use engine::{Dispatch, Engine, Memory};
 use halftone_shaders::Kernel;
-use halftone_shaders::twin::group_quantize::Scheme;
 use std::sync::{Arc, OnceLock};
 
 pub(crate) use feedback::{Feedback, Levels};
@@ -178,10 +176,6 @@ impl Gpu {
     fn run_untested(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
         let engine = &self.engine;
         match call {
-            KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
-                let scheme = Scheme { bits, group, symmetric };
-                group_quantize::run(engine, weights, columns, importance, scheme, codes, scales, zeros, cancel)
-            }
             KernelCall::Encode { format, weights, columns, importance, bytes } => encode::run(engine, format, weights, columns, importance, bytes, cancel),
             KernelCall::Statistics { values, absmax, histogram, sums } => statistics::run(engine, values, absmax, histogram, sums, cancel),
             KernelCall::LayerError { difference, columns, hessian, row_errors } => layer_error::run(engine, difference, columns, hessian, row_errors, cancel),

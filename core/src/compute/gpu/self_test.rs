@@ -8,11 +8,10 @@ use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use bytemuck::{bytes_of, cast_slice};
 use halftone_shaders::Kernel;
-use halftone_shaders::twin::{feedback_columns, feedback_product, group_quantize, layer_error, statistics};
+use halftone_shaders::twin::{feedback_columns, feedback_product, layer_error, statistics};
 
 const ROWS: usize = 5;
 const COLUMNS: usize = 48;
-const GROUP: usize = 24;
 
 /// Runs a small case of a kernel.
 ///
@@ -48,7 +47,6 @@ impl Backend for Untested<'_> {
 fn check_calls(backend: &dyn Backend, kernel: Kernel) -> Result<()> {
     let values: Vec<f32> = (0..ROWS * COLUMNS).map(|i| ((i * 2_654_435_761 % 1013) as f32 - 480.0) / 97.0).collect();
     match kernel {
-        Kernel::GroupQuantize => group_quantize(backend, &values),
         Kernel::Statistics => statistics(backend, &values),
         Kernel::LayerError => layer_error(backend, &values),
         _ => encode(backend, kernel),
@@ -96,28 +94,6 @@ fn feedback_columns(gpu: &Gpu) -> Result<()> {
     verdict(gpu, Kernel::FeedbackColumns.name(), got[1][..cells * 4] == *cast_slice::<_, u8>(&indices))
 }
 
-fn group_quantize(backend: &dyn Backend, values: &[f32]) -> Result<()> {
-    let importance: Vec<f32> = (0..COLUMNS).map(|i| 0.1 + (i % 7) as f32).collect();
-    let scheme = group_quantize::Scheme { bits: 4, group: GROUP, symmetric: false };
-    let groups = values.len() / GROUP;
-    let mut want = (vec![0; values.len()], vec![0.0; groups], vec![0; groups]);
-    group_quantize::quantize(values, COLUMNS, &importance, scheme, &mut want.0, &mut want.1, &mut want.2);
-    let mut got = (vec![0; values.len()], vec![0.0; groups], vec![0; groups]);
-    let call = KernelCall::GroupQuantize {
-        weights: values,
-        columns: COLUMNS,
-        importance: &importance,
-        bits: scheme.bits,
-        group: GROUP,
-        symmetric: scheme.symmetric,
-        codes: &mut got.0,
-        scales: &mut got.1,
-        zeros: &mut got.2,
-    };
-    backend.run(call, &CancelToken::default())?;
-    verdict(backend, "group_quantize", got == want)
-}
-
 /// Two rows of three super-blocks with heavy tails, among them a block of zeros, a flat one and one near the smallest scale.
 fn encode(backend: &dyn Backend, kernel: Kernel) -> Result<()> {
     const COLUMNS: usize = 768;
@@ -132,7 +108,8 @@ fn encode(backend: &dyn Backend, kernel: Kernel) -> Result<()> {
     };
     let weights: Vec<f32> = (0..2 * COLUMNS).map(weight).collect();
     let importance: Vec<f32> = (0..COLUMNS).map(|i| (1 + i * 7 % 29) as f32).collect();
-    let formats = GgmlType::ALL.iter().map(|kind| Format::Ggml(*kind)).chain([Format::ScaledNvfp4]);
+    let others = ["NVFP4-global", "INT3-g96", "INT4-g32-asym", "INT5-g64-asym", "FP6-E3M2-g24", "MXFP8-E4M3"];
+    let formats = GgmlType::ALL.iter().map(|kind| Format::Ggml(*kind)).chain(others.iter().filter_map(|name| name.parse().ok()));
     for format in formats.filter(|format| encoder(*format).is_some_and(|encoder| encoder.kernel == kernel)) {
         let want = format.encode(&weights, COLUMNS, Some(&importance))?;
         let mut bytes = vec![0; want.len()];
@@ -181,7 +158,6 @@ mod tests {
     /// Nothing, and the kernels.
     const LIES: &[&str] = &[
         "",
-        "group_quantize",
         "statistics",
         "layer_error",
         "encode_blocks",
@@ -189,6 +165,8 @@ mod tests {
         "encode_super_blocks",
         "encode_affine_super_blocks",
         "encode_fp4",
+        "encode_groups",
+        "encode_floats",
     ];
 
     /// Computes rightly, then spoils one number of one kernel.
@@ -201,15 +179,10 @@ mod tests {
 
         fn run(&self, call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
             match call {
-                KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes, scales, zeros } => {
-                    let call = KernelCall::GroupQuantize { weights, columns, importance, bits, group, symmetric, codes: &mut *codes, scales, zeros };
-                    self.0.run(call, cancel)?;
-                    codes[17] ^= u8::from(LIES[self.1] == "group_quantize");
-                }
                 KernelCall::Encode { format, weights, columns, importance, bytes } => {
                     let call = KernelCall::Encode { format, weights, columns, importance, bytes: &mut *bytes };
                     self.0.run(call, cancel)?;
-                    let kernel = encoder(format).expect("a kernel").kernel;
+                    let kernel = encoder(format).expect("an encoder").kernel;
                     bytes[40] ^= u8::from(LIES[self.1] == kernel.name()) << 5;
                 }
                 KernelCall::Statistics { values, absmax, histogram, sums } => {
