@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// What follows attention in a block.
 pub(super) enum FeedForward {
     Dense(Box<Network>),
-    Mixture(Mixture),
+    Mixture(Box<Mixture>),
 }
 
 impl FeedForward {
@@ -26,7 +26,7 @@ impl FeedForward {
     pub(super) fn load(weights: &dyn Weights, anatomy: &Anatomy, block: usize, device: Option<&Arc<Accelerator>>) -> Result<Self> {
         let router = format!("blk.{block}.ffn_gate_inp.weight");
         match &anatomy.experts {
-            Some(experts) if weights.has(&router)? => Ok(Self::Mixture(Mixture::load(weights, anatomy, experts, block, device)?)),
+            Some(experts) if weights.has(&router)? => Ok(Self::Mixture(Box::new(Mixture::load(weights, anatomy, experts, block, device)?))),
             _ => Ok(Self::Dense(Box::new(Network::load(weights, anatomy, block, ("", None), weights.config().intermediate_size, device)?))),
         }
     }
