@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// What follows attention in a block.
 pub(super) enum FeedForward {
     Dense(Box<Network>),
-    Mixture(Mixture),
+    Mixture(Box<Mixture>),
 }
 
 impl FeedForward {
@@ -26,7 +26,7 @@ impl FeedForward {
     pub(super) fn load(weights: &dyn Weights, anatomy: &Anatomy, block: usize, device: Option<&Arc<Accelerator>>) -> Result<Self> {
         let router = format!("blk.{block}.ffn_gate_inp.weight");
         match &anatomy.experts {
-            Some(experts) if weights.has(&router)? => Ok(Self::Mixture(Mixture::load(weights, anatomy, experts, block, device)?)),
+            Some(experts) if weights.has(&router)? => Ok(Self::Mixture(Box::new(Mixture::load(weights, anatomy, experts, block, device)?))),
             _ => Ok(Self::Dense(Box::new(Network::load(weights, anatomy, block, ("", None), weights.config().intermediate_size, device)?))),
         }
     }
@@ -173,7 +173,7 @@ pub(super) struct Mixture {
     used: usize,
     normalized: bool,
     experts: Vec<Network>,
-    shared: Option<Box<(Network, Linear)>>,
+    shared: Option<(Network, Linear)>,
 }
 
 /// How a file keeps its experts.
@@ -196,7 +196,7 @@ impl Mixture {
             None => None,
             Some((_, shape)) => {
                 let gate = Linear::of(load_shaped(weights, &shared_gate, &shape)?, hidden, weights.arithmetic(&shared_gate), device)?;
-                Some(Box::new((Network::load(weights, anatomy, block, ("_shexp", None), experts.shared_size, device)?, gate)))
+                Some((Network::load(weights, anatomy, block, ("_shexp", None), experts.shared_size, device)?, gate))
             }
         };
         let networks = Self::experts(weights, anatomy, experts, block, device)?;
@@ -254,7 +254,7 @@ impl Mixture {
             let result = network.run(self.gather(&x, &tokens)?, reborrow(&mut taps))?;
             self.add(&mut out, &result, &tokens)?;
         }
-        if let Some((network, gate)) = self.shared.as_deref() {
+        if let Some((network, gate)) = &self.shared {
             let shares = gate.run(x.input())?.into_host()?;
             let share = |(row, share): (usize, f32)| Entry { row: row as u32, share: 1.0 / (1.0 + exp(-share)) };
             let shares: Vec<Entry> = shares.into_iter().enumerate().map(share).collect();
