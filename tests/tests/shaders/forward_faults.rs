@@ -73,7 +73,7 @@ fn apart(want: &Calibration, got: &Calibration) -> f32 {
 fn a_calibration_goes_on_between_blocks_and_is_made_again_where_sums_are_lost() {
     let source = stories();
     let sequences = sequences(&[16, 16], 32_000);
-    let options = CalibrationOptions { tokens: 32, sequence_length: 16, gram_columns: 512 };
+    let options = CalibrationOptions { tokens: 32, sequence_length: 16, gram_columns: 1024 };
     let calibrated = |cx: &JobContext| calibrate_sequences(&source, &sequences, "t".into(), &options, cx).unwrap();
     let want = calibrated(&JobContext::silent());
     let check = |cx: &JobContext, device: &Accelerator, got: &Calibration| {
