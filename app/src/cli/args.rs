@@ -382,7 +382,7 @@ pub struct AutoArgs {
     #[arg(long)]
     pub no_probe: bool,
     /// Measure so many cells at the logits, hold every metric against them, and go by the best, calibrated (12 to 24 are enough)
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "text")]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     pub trust: usize,
     /// Skip the comparison at the end
     #[arg(long)]

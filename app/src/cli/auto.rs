@@ -323,7 +323,14 @@ impl<'a> Road<'a> {
 
     /// The table with its metrics held against measured cells, where that was asked for; a model that cannot run has no such cells, and that is told.
     fn judge(&self, table: Table, calibration: Option<&Calibration>, fits: &dyn Fn(&Table) -> bool) -> anyhow::Result<Table> {
-        let (Some(text), count @ 1..) = (&self.text, self.args.trust) else { return Ok(table) };
+        let count = self.args.trust;
+        if count == 0 {
+            return Ok(table);
+        }
+        let Some(text) = &self.text else {
+            self.tell("the metrics are not held against measured KL: that needs --text".to_owned());
+            return Ok(table);
+        };
         if let Err(why) = self.source.config.predicts_tokens() {
             self.tell(format!("the metrics are not held against measured KL: {why}"));
             return Ok(table);

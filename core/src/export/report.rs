@@ -170,7 +170,7 @@ mod tests {
         };
         let html = judged(&trust);
         let at = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text} is not in {html}"));
-        assert!(at("Predicted KL (used)") < at("Relative weight error") && at("0.975") < at("0.500"), "best first: {html}");
+        assert!(at("Predicted KL (used)") < at("Relative weight error") && at("n>0.975<") < at("n>0.500<"), "best first: {html}");
         assert!(html.contains("4 cells measured") && html.contains("0.2500 ± 0.0100") && html.contains("0.5000"), "{html}");
         let html = prediction((Metric::CalibratedKl, 0.06), (0.08, 0.002));
         assert!(html.contains("0.06000 nats (Calibrated KL), 0.75 of the 0.08000 ± 0.00200"), "{html}");

@@ -106,7 +106,6 @@ pub struct TensorDone {
 
 /// What a runner can be asked to do.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "jobs are few; a recipe inside one costs nothing")]
 pub enum JobKind {
     /// Open a model.
     Open {

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 /// What follows attention in a block.
 pub(super) enum FeedForward {
-    Dense(Network),
-    Mixture(Mixture),
+    Dense(Box<Network>),
+    Mixture(Box<Mixture>),
 }
 
 impl FeedForward {
@@ -26,8 +26,8 @@ impl FeedForward {
     pub(super) fn load(weights: &dyn Weights, anatomy: &Anatomy, block: usize, device: Option<&Arc<Accelerator>>) -> Result<Self> {
         let router = format!("blk.{block}.ffn_gate_inp.weight");
         match &anatomy.experts {
-            Some(experts) if weights.has(&router)? => Ok(Self::Mixture(Mixture::load(weights, anatomy, experts, block, device)?)),
-            _ => Ok(Self::Dense(Network::load(weights, anatomy, block, ("", None), weights.config().intermediate_size, device)?)),
+            Some(experts) if weights.has(&router)? => Ok(Self::Mixture(Box::new(Mixture::load(weights, anatomy, experts, block, device)?))),
+            _ => Ok(Self::Dense(Box::new(Network::load(weights, anatomy, block, ("", None), weights.config().intermediate_size, device)?))),
         }
     }
 

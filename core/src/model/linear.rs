@@ -20,7 +20,7 @@ pub(super) struct Linear {
     inputs: usize,
     outputs: usize,
     arithmetic: Arithmetic,
-    resident: Option<Resident>,
+    resident: Option<Box<Resident>>,
 }
 
 /// On the host.
@@ -73,7 +73,7 @@ impl Linear {
                 Weight::Stored(format, bytes) => Matrix::upload_format(gpu, *format, bytes, self.inputs)?,
             };
             let bias = self.bias.as_ref().map(|bias| Rows::upload(gpu, bias, self.outputs)).transpose()?;
-            Ok(Resident { matrix, bias })
+            Ok(Box::new(Resident { matrix, bias }))
         })?;
         Ok(self)
     }
@@ -127,7 +127,7 @@ impl Linear {
 
     /// Some outputs of some rows on a device.
     pub(super) fn part(&self, x: &Rows, rows: Range<usize>, outputs: Range<usize>) -> Result<Rows> {
-        let Some(Resident { matrix, bias }) = &self.resident else {
+        let Some(Resident { matrix, bias }) = self.resident.as_deref() else {
             return Err(Error::Mismatch { operation: "product on a device", expected: "a weight there".into(), got: "one on the host".into() });
         };
         let product = Product { rows, outputs, halved: self.arithmetic == Arithmetic::HalvedSums };

@@ -37,7 +37,7 @@ fn rows_are_those_of_the_twin_from_large_divergences_to_tiny_ones() {
             let host = kl_divergence(&before[row * columns..][..columns], &after[row * columns..][..columns]);
             assert!((host - f64::from(got.divergence)).abs() <= 1e-3 * host + 1e-7, "the host says {host}, the device {}", got.divergence);
         }
-        got[rows - 1].divergence *= 1.01;
+        got[rows - 1].divergence *= 1.5;
         assert!(!agree(&want[rows - 1], &got[rows - 1], TOP), "a changed divergence must be seen");
         let alone = on_device(&before, &after, columns, &[], 0);
         assert_eq!(alone[2].divergence, on_device(&before, &after, columns, &targets, 1)[2].divergence, "with and without tokens");

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
 mod attention;
+mod bench;
 mod encode;
 mod faults;
 mod feedback;

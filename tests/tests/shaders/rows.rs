@@ -16,7 +16,10 @@ fn upload(values: &[f32], columns: usize) -> Rows {
 /// Where a value is further off than its ceiling.
 fn off(want: &[f32], got: &[f32], ceiling: impl Fn(usize) -> f64) -> Option<usize> {
     assert_eq!(want.len(), got.len(), "as many values");
-    want.iter().zip(got).enumerate().position(|(at, (want, got))| !((f64::from(*want) - f64::from(*got)).abs() <= ceiling(at)))
+    want.iter().zip(got).enumerate().position(|(at, (want, got))| {
+        let off = (f64::from(*want) - f64::from(*got)).abs();
+        off.is_nan() || off > ceiling(at)
+    })
 }
 
 #[test]

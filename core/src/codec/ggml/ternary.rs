@@ -113,8 +113,8 @@ fn put_digits<const M: usize>(digits: &[[u8; M]], bytes: &mut [u8]) {
     // Three digits to the power of five are 243; a fifth digit that is not there is 0.
     let scale = if digits.len() == 5 { 256 } else { 3 * 256 };
     for m in 0..M {
-        // At most 242·256 + 242: sixteen bits, and twice as many to a vector.
-        bytes[m] = ((scale * u16::from(numbers[m]) + 242) / 243) as u8;
+        // At most 242·256: sixteen bits, and twice as many to a vector.
+        bytes[m] = (scale * u16::from(numbers[m])).div_ceil(243) as u8;
     }
 }
 

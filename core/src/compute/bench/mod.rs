@@ -1,7 +1,7 @@
 //! What each kernel reaches on a device, against the floor that its memory and arithmetic set: one table of cases, for `bench-device`.
 //!
 //! Times are the device's own where it has timestamps. Operands are the same in every run; a case runs until its pace has settled, then
-//! so often that half a second has passed.
+//! so often that half a second has passed; small ones, which show that it works and not how fast, once.
 
 mod cases;
 mod road;
@@ -89,6 +89,11 @@ pub struct DeviceReport {
     pub roads: Vec<RoadRow>,
 }
 
+/// The names of the cases, in order.
+pub fn case_names() -> Vec<&'static str> {
+    cases::CASES.iter().map(|case| case.name).collect()
+}
+
 /// Runs every case on a device.
 ///
 /// # Errors
@@ -98,7 +103,7 @@ pub fn bench_device(gpu: &Gpu, size: BenchSize, cancel: &CancelToken) -> Result<
     let operands = Operands::new(size.side(), cancel.clone());
     let mut kernels = Vec::new();
     for case in cases::CASES {
-        for (used, runs) in timed(gpu, case, &operands)? {
+        for (used, runs) in timed(gpu, case, size, &operands)? {
             let (seconds, bytes, operations) = (used.seconds / runs, used.bytes as f64 / runs, used.operations as f64 / runs);
             let floor_seconds = peaks.floor(bytes as u64, operations as u64);
             kernels.push(KernelRow {
@@ -117,16 +122,15 @@ pub fn bench_device(gpu: &Gpu, size: BenchSize, cancel: &CancelToken) -> Result<
 }
 
 /// What the kernels of a case did, and in how many runs.
-fn timed(gpu: &Gpu, case: &Case, operands: &Operands) -> Result<Vec<(KernelUse, f64)>> {
-    const SETTLED: usize = 3;
-    const ENOUGH: Duration = Duration::from_millis(500);
-    for _ in 0..SETTLED {
+fn timed(gpu: &Gpu, case: &Case, size: BenchSize, operands: &Operands) -> Result<Vec<(KernelUse, f64)>> {
+    let (settled, enough) = if size == BenchSize::Full { (3, Duration::from_millis(500)) } else { (1, Duration::ZERO) };
+    for _ in 0..settled {
         (case.run)(gpu, operands)?;
     }
     gpu.finish()?;
     let before = gpu.used();
     let (start, mut runs) = (Instant::now(), 0.0);
-    while runs == 0.0 || start.elapsed() < ENOUGH {
+    while runs == 0.0 || start.elapsed() < enough {
         (case.run)(gpu, operands)?;
         runs += 1.0;
     }
@@ -161,22 +165,5 @@ impl Operands {
         let mut random = uniform();
         let importance = (0..side).map(|_| 0.1 + random()).collect();
         Self { side, weights: nearly_normal(side * side), importance, hessian: correlated(side), cancel }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compute::DeviceChoice;
-
-    #[test]
-    fn every_case_is_timed_and_none_beats_its_floor_by_far() {
-        let gpu = Gpu::open(&DeviceChoice::Gpu).expect("an adapter; a software one will do");
-        let report = bench_device(&gpu, BenchSize::Small, &CancelToken::default()).expect("bench");
-        for case in cases::CASES {
-            let rows: Vec<_> = report.kernels.iter().filter(|row| row.case == case.name).collect();
-            assert!(!rows.is_empty() && rows.iter().all(|row| row.seconds > 0.0 && row.ratio > 0.2), "{}: {rows:?}", case.name);
-        }
-        assert!(report.peaks.bytes_per_second > 1e8 && report.peaks.operations_per_second > 1e8, "{:?}", report.peaks);
     }
 }
