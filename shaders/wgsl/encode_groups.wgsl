@@ -106,7 +106,7 @@ fn search(low: f32, high: f32, number: u32) -> vec2<f32> {
     return vec2<f32>(of_lane(near, won.lane), best.zero);
 }
 
-// What the search finds, or the plain grid where that makes less error.
+// What the search finds, a pair beside it, or the plain grid, whichever makes the least error.
 fn fit(number: u32) -> vec2<f32> {
     let range = group_range(number);
     let top = f32((1u << params.bits) - 1u);
@@ -120,7 +120,15 @@ fn fit(number: u32) -> vec2<f32> {
         plain = vec2<f32>(scale, round(clamp(divide(-low, scale), 0.0, top)));
     }
     let found = search(low, high, number);
-    let pair = select(vec2<f32>(to_half(plain.x), plain.y), found, lane == 0u);
+    let shift = select(select(1.0, -1.0, lane < 9u), 0.0, params.symmetric != 0u);
+    let by = f32((lane + 5u) % 7u) - 3.0;
+    var pair = vec2<f32>(mul(found.x, add(1.0, mul(0.25 * params.step, by))), clamp(found.y + shift, 0.0, top));
+    if lane == 0u {
+        pair = found;
+    } else if lane == 1u {
+        pair = plain;
+    }
+    pair.x = to_half(pair.x);
     let won = winner(pair_error(pair.x, pair.y, number));
     let best = vec2<f32>(of_lane(pair.x, won.lane), of_lane(pair.y, won.lane));
     return select(best, vec2<f32>(0.0, middle), is_zero);

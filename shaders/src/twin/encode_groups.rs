@@ -116,12 +116,6 @@ pub fn errors(x: &[f32], w: &[f32], pairs: &Pairs, top: f32) -> Lanes {
 }
 
 impl Pairs {
-    /// Up to sixteen pairs, the last repeated.
-    pub fn of(pairs: &[Pair]) -> Self {
-        let at = |c: usize| pairs[c.min(pairs.len() - 1)];
-        Self { scale: array(|c| at(c).0), zero: array(|c| at(c).1) }
-    }
-
     /// One of them.
     pub fn at(&self, c: usize) -> Pair {
         (self.scale[c], self.zero[c])
@@ -252,13 +246,30 @@ fn zero_points(scheme: Scheme, (low, high): (f32, f32), scale: impl Fn(usize) ->
     Pairs { scale: array(&scale), zero: array(zero) }
 }
 
-/// What `search` finds, or the plain min–max grid where that makes less error; scale as it is stored. (0, middle) for zeros.
-pub fn fit<W: Weights>(scheme: Scheme, weights: &W, search: impl Fn(Scheme, &W) -> Pair) -> Pair {
+/// What `search` finds, a pair beside it if it is to be `refined`, or the plain min–max grid, whichever makes the least error; scale as it is
+/// stored. (0, middle) for zeros. (At eight bits the losses of neighbouring pairs are too near each other for single precision; errors are not.)
+pub fn fit<W: Weights>(scheme: Scheme, weights: &W, search: impl Fn(Scheme, &W) -> Pair, refined: bool) -> Pair {
     let (low, high) = weights.range();
     if high.max(-low) < TINY {
         return (0.0, scheme.middle());
     }
-    let plain = min_max(scheme, (low, high));
+    let (plain, top) = (min_max(scheme, (low, high)), scheme.top());
     let (scale, zero) = search(scheme, weights);
-    Pairs::of(&[(scheme.stored(scale), zero), (scheme.stored(plain.0), plain.1)]).best(weights, scheme.top())
+    let step = 0.25 * scheme.step();
+    let pair = |c: usize| match c {
+        0 => (scale, zero),
+        1 => plain,
+        _ if !refined => (scale, zero),
+        _ => {
+            let shift = if scheme.symmetric {
+                0.0
+            } else if c < 9 {
+                -1.0
+            } else {
+                1.0
+            };
+            (scale * (1.0 + step * (((c - 2) % 7) as f32 - 3.0)), (zero + shift).clamp(0.0, top))
+        }
+    };
+    Pairs { scale: array(|c| scheme.stored(pair(c).0)), zero: array(|c| pair(c).1) }.best(weights, top)
 }

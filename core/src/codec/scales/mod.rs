@@ -21,15 +21,17 @@ pub struct ScaleSearch {
     pub name: &'static str,
     /// A scale and a zero point (a whole number from 0 to the largest code) for weights that are not all zero.
     search: for<'a> fn(Scheme, &Span<'a>) -> Pair,
+    /// Whether the pairs beside what it finds are tried too.
+    refined: bool,
 }
 
 /// The searches by name.
 pub const SCALES: &[ScaleSearch] = &[
-    ScaleSearch { name: "min-max", search: min_max::search },
-    ScaleSearch { name: "percentile", search: percentile::search },
-    ScaleSearch { name: "hqq", search: hqq::search },
-    ScaleSearch { name: "grid", search: grid::search },
-    ScaleSearch { name: "neuqi", search: |scheme, span| twin::search(scheme, span) },
+    ScaleSearch { name: "min-max", search: min_max::search, refined: false },
+    ScaleSearch { name: "percentile", search: percentile::search, refined: false },
+    ScaleSearch { name: "hqq", search: hqq::search, refined: false },
+    ScaleSearch { name: "grid", search: grid::search, refined: true },
+    ScaleSearch { name: "neuqi", search: |scheme, span| twin::search(scheme, span), refined: true },
 ];
 
 /// The search of the encoders: the one of least weighted error (`benches/scales.rs`).
@@ -43,7 +45,7 @@ pub fn scale_search(name: &str) -> Option<&'static ScaleSearch> {
 impl ScaleSearch {
     /// Scale, as it is stored, and zero point; (0, middle) for zeros.
     pub fn fit(&self, format: IntFormat, span: Span<'_>) -> Pair {
-        twin::fit(format.scheme(), &span, self.search)
+        twin::fit(format.scheme(), &span, self.search, self.refined)
     }
 }
 
