@@ -1,5 +1,6 @@
 //! The grammar of the command line.
 
+use super::bench_device::BenchDeviceArgs;
 use super::choice_args::{RecipeCommand, RefineArgs, RuleArgs};
 use super::transform_args::{TransformArgs, parse_reach};
 use clap::{Args, Parser, Subcommand};
@@ -87,25 +88,6 @@ pub enum Command {
 const MEASURED: [&str; 8] = ["weight", "imatrix", "activation", "hessian-trace", "pqi", "fisher", "predicted-kl", "measured-kl"];
 /// The metrics that `allocate` can go by.
 const METRICS: [&str; 9] = ["weight", "imatrix", "activation", "hessian-trace", "pqi", "fisher", "predicted-kl", "measured-kl", "calibrated-kl"];
-
-/// A count, 4e9 being one too.
-fn parse_count(text: &str) -> Result<u64, String> {
-    text.parse::<f64>().ok().filter(|n| (1.0..1e15).contains(n)).map(|n| n as u64).ok_or_else(|| format!("{text} is no count"))
-}
-
-/// Options of `bench-device`.
-#[derive(Clone, Debug, Args)]
-pub struct BenchDeviceArgs {
-    /// gpu (the first there is), or part of an adapter's name
-    #[arg(long, default_value = "gpu")]
-    pub device: DeviceChoice,
-    /// Layers of 4096 on a software device too
-    #[arg(long)]
-    pub full: bool,
-    /// Also quantize layers of a Llama of 8 billion parameters, until about so many weights are done (4e9 is half of it): Q4_K, IQ4_XS, INT4 and GPTQ INT4
-    #[arg(long, value_name = "N", value_parser = parse_count)]
-    pub weights: Option<u64>,
-}
 
 /// Which model.
 #[derive(Clone, Debug, Args)]

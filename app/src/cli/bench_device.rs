@@ -1,10 +1,30 @@
 //! `bench-device`.
 
-use super::args::BenchDeviceArgs;
 use super::print;
 use super::session::Session;
+use clap::Args;
+use halftone_core::compute::DeviceChoice;
 use halftone_core::compute::bench::{BenchSize, DeviceReport, bench_device, bench_roads};
 use halftone_core::compute::gpu::Gpu;
+
+/// A count, 4e9 being one too.
+fn parse_count(text: &str) -> Result<u64, String> {
+    text.parse::<f64>().ok().filter(|n| (1.0..1e15).contains(n)).map(|n| n as u64).ok_or_else(|| format!("{text} is no count"))
+}
+
+/// Options of `bench-device`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchDeviceArgs {
+    /// gpu (the first there is), or part of an adapter's name
+    #[arg(long, default_value = "gpu")]
+    pub device: DeviceChoice,
+    /// Layers of 4096 on a software device too
+    #[arg(long)]
+    pub full: bool,
+    /// Also quantize layers of a Llama of 8 billion parameters, until about so many weights are done (4e9 is half of it): Q4_K, IQ4_XS, INT4 and GPTQ INT4
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub weights: Option<u64>,
+}
 
 /// Times every kernel of a device.
 pub fn run(session: &Session, args: &BenchDeviceArgs) -> anyhow::Result<()> {
