@@ -6,8 +6,8 @@ use super::journal::Journal;
 use super::record::Record;
 use super::{Artifact, JobContext};
 use crate::calibrate::Calibration;
-use crate::codec::{Format, Granularity, IntFormat};
-use crate::compute::DeviceChoice;
+use crate::codec::Format;
+use crate::compute::{DeviceChoice, encoder};
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
 use crate::report::NoticeKind;
@@ -127,12 +127,17 @@ fn tell_differences(calibration: Option<&Calibration>, recipe: &Recipe, rounder:
         }
         _ => {}
     }
-    let gpu_wanted = matches!(cx.device, DeviceChoice::Gpu | DeviceChoice::Named(_));
-    if gpu_wanted && rounder.uses_hessian() && calibration.is_some() {
-        let reason = format!("{} has no kernel yet; nearest rounding of group-wise integers has", rounder.name());
-        cx.reporter.notice(None, NoticeKind::DeviceFallback { reason });
-    } else if let Some(task) = tasks.iter().find(|t| gpu_wanted && !matches!(t.format, Format::Int(IntFormat { scope: Granularity::Group(_), .. }))) {
-        let reason = format!("{} has no kernel; only the group-wise integers have", task.format);
-        cx.reporter.notice(None, NoticeKind::DeviceFallback { reason });
+    if matches!(cx.device, DeviceChoice::Gpu | DeviceChoice::Named(_)) {
+        let by_feedback = rounder.uses_hessian() && calibration.is_some();
+        // Floats are only narrowed.
+        let is_plain = |format: Format| matches!(format, Format::F32 | Format::F16 | Format::Bf16);
+        let has_kernel = |format: Format| is_plain(format) || if by_feedback { rounder.runs_on_a_device(format) } else { encoder(format).is_some() };
+        let mut without: Vec<String> = tasks.iter().filter(|task| !has_kernel(task.format)).map(|task| task.format.to_string()).collect();
+        without.sort();
+        without.dedup();
+        if !without.is_empty() {
+            let how = if by_feedback { rounder.name() } else { "rounding to nearest" };
+            cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: format!("{how} has no kernel for {}", without.join(", ")) });
+        }
     }
 }

@@ -1,20 +1,21 @@
 //! The sweeps on a GPU: the device does the products and the columns, the format's own search on the host chooses the scales of each block.
 
 use super::sweep::Sweeper;
-use crate::codec::{Codebook, Heads};
+use crate::codec::{Codebook, Format, Heads};
 use crate::compute::gpu::{Feedback, Gpu, Levels};
 use crate::error::Result;
 use crate::job::CancelToken;
 use rayon::prelude::*;
 use std::ops::Range;
 
-impl Sweeper<'_> {
-    /// Whether a device can do it: codes from one list of levels, blocks of four columns or more that divide 256, no correction that fades.
-    pub(super) fn suits_a_device(&self) -> bool {
-        let block = self.format.layout().block_columns;
-        !matches!(self.codebook, Codebook::Octets | Codebook::Block(_)) && block.is_multiple_of(4) && 256usize.is_multiple_of(block) && self.persistence == 1.0
-    }
+/// Whether a device can do it: codes from one list of levels, blocks of four columns or more that divide 256, no correction that fades.
+pub(super) fn suits_a_device(format: Format, persistence: f32) -> bool {
+    let block = format.layout().block_columns;
+    let listed = format.codebook().is_some_and(|codebook| !matches!(codebook, Codebook::Octets | Codebook::Block(_)));
+    listed && block.is_multiple_of(4) && 256usize.is_multiple_of(block) && persistence == 1.0
+}
 
+impl Sweeper<'_> {
     /// As [`Sweeper::run`], on a device. Sums are in another order there, so that codes on an edge may differ.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! importance-weighted search when the loop reaches the block, so the file is an ordinary one.
 //! Columns go in their order (`act_order` has the other). Dead columns, whose inputs are always 0, are rounded to nearest: they neither give nor get.
 
+use super::device::suits_a_device;
 use super::hessian::DAMPING;
 use super::sweep::Sweeper;
 use super::{Evidence, Hessian, Rounded, Rounder, without_matrix};
@@ -33,13 +34,17 @@ impl Rounder for Gptq {
         true
     }
 
+    fn runs_on_a_device(&self, format: Format) -> bool {
+        suits_a_device(format, self.persistence)
+    }
+
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>) -> Result<Rounded> {
         feedback(self.name, weights, columns, format, evidence, |codebook, hessian| {
             let (factor, hessian) = (hessian.factor()?, hessian.values());
             let (descents, persistence, cancel) = (self.descents, self.persistence, evidence.cancel);
             let sweeper = Sweeper { format, codebook, columns, factor, hessian, descents, persistence, cancel };
             let bytes = match evidence.gpu {
-                Some(gpu) if sweeper.suits_a_device() => sweeper.run_on(gpu, weights)?,
+                Some(gpu) if self.runs_on_a_device(format) => sweeper.run_on(gpu, weights)?,
                 _ if codebook == Codebook::Octets => sweeper.run_octets(weights)?,
                 _ => sweeper.run(weights)?,
             };

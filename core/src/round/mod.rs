@@ -58,6 +58,11 @@ pub trait Rounder: Send + Sync {
         false
     }
 
+    /// Whether [`Evidence::gpu`] makes a difference to it where H of the inputs is known.
+    fn runs_on_a_device(&self, _format: Format) -> bool {
+        false
+    }
+
     /// Encodes `weights` (rows of `columns`) as `format`.
     ///
     /// # Errors
