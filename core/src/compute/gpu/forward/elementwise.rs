@@ -40,7 +40,7 @@ impl Rows {
         self.add_rows(y, &[])
     }
 
-    /// x[row] ← x[row] + share·y for each row of `y`; no row of x twice.
+    /// `x[row]` ← `x[row]` + share·y for each row of `y`; no row of x twice.
     ///
     /// # Errors
     /// As [`Self::bend`].
