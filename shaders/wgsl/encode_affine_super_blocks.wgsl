@@ -83,7 +83,7 @@ fn code_at(i: u32, fit: Fit) -> u32 {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    begin(index);
+    begin_super_blocks(index);
     clear_bytes();
     let number = workgroup.y * grid.x + workgroup.x;
     for (var second = 0u; second < 32u / width(); second += 1u) {

@@ -42,7 +42,7 @@ fn fit_scales(rule: Law) -> vec2<f32> {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    begin(index);
+    begin_super_blocks(index);
     clear_bytes();
     let number = workgroup.y * grid.x + workgroup.x;
     let rule = law();

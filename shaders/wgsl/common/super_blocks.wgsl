@@ -2,9 +2,21 @@
 // after the other.
 
 var<workgroup> piece_values: array<f32, 16>;
+// Weights of a sub-block. It lies in shared memory so that no compiler can know it: lavapipe compiles a shader again for the uniforms of a
+// dispatch, and unrolled the loops of a known length for 12 seconds, each time.
+var<workgroup> shared_width: u32;
+var<private> own_width: u32;
 
 fn width() -> u32 {
-    return select(32u, 16u, params.format == Q2_K || params.format == Q3_K || params.format == Q6_K);
+    return own_width;
+}
+
+fn begin_super_blocks(index: u32) {
+    begin(index);
+    if index == 0u {
+        shared_width = select(32u, 16u, params.format == Q2_K || params.format == Q3_K || params.format == Q6_K);
+    }
+    own_width = workgroupUniformLoad(&shared_width);
 }
 
 // Sums a value of each sub-block over the super-block, in order.
