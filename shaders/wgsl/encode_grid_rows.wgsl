@@ -83,8 +83,8 @@ fn turn_to(weight_number: u32) {
     is_odd = grid.even != 0u && countOneBits(signs) % 2u == 1u;
 }
 
-// The nearest rows at this scale, of the group with its own signs and with one wrong.
-fn search(scale: f32) {
+// The least cost of a row at this scale, of the group with its own signs and with one wrong; `places`: and where those rows are.
+fn search(scale: f32, places: bool) {
     let own = group * ROOM;
     let cells = group * SEATS;
     let half = grid.width / 2u;
@@ -103,10 +103,10 @@ fn search(scale: f32) {
     }
     workgroupBarrier();
     for (var h = seat; h < 2u * grid.patterns; h += SEATS) {
-        let places = grid.halves[h];
-        var sum = lane_values[cells + (places & 255u)];
+        let values = grid.halves[h];
+        var sum = lane_values[cells + (values & 255u)];
         for (var p = 1u; p < half; p += 1u) {
-            sum = add(sum, lane_values[cells + ((places >> (8u * p)) & 255u)]);
+            sum = add(sum, lane_values[cells + ((values >> (8u * p)) & 255u)]);
         }
         costs[own + h] = sum;
     }
@@ -117,10 +117,10 @@ fn search(scale: f32) {
         }
         workgroupBarrier();
         for (var h = seat; h < 2u * grid.patterns; h += SEATS) {
-            let places = grid.halves[h];
-            var cheapest = lane_values[cells + (places & 255u)];
+            let values = grid.halves[h];
+            var cheapest = lane_values[cells + (values & 255u)];
             for (var p = 1u; p < half; p += 1u) {
-                cheapest = min(cheapest, lane_values[cells + ((places >> (8u * p)) & 255u)]);
+                cheapest = min(cheapest, lane_values[cells + ((values >> (8u * p)) & 255u)]);
             }
             flips[own + h] = select(cheapest, add(costs[own + h], cheapest), h >= grid.patterns);
         }
@@ -149,13 +149,15 @@ fn search(scale: f32) {
     atomicMin(&least[2u * group], bitcast<u32>(best.x));
     atomicMin(&least[2u * group + 1u], bitcast<u32>(best.y));
     workgroupBarrier();
-    if bitcast<u32>(best.x) == atomicLoad(&least[2u * group]) {
-        atomicMin(&place[2u * group], at_best.x);
+    if places {
+        if bitcast<u32>(best.x) == atomicLoad(&least[2u * group]) {
+            atomicMin(&place[2u * group], at_best.x);
+        }
+        if bitcast<u32>(best.y) == atomicLoad(&least[2u * group + 1u]) {
+            atomicMin(&place[2u * group + 1u], at_best.y);
+        }
+        workgroupBarrier();
     }
-    if bitcast<u32>(best.y) == atomicLoad(&least[2u * group + 1u]) {
-        atomicMin(&place[2u * group + 1u], at_best.y);
-    }
-    workgroupBarrier();
 }
 
 fn right(which: u32) -> f32 {
@@ -202,8 +204,8 @@ fn row_of(which: u32) -> u32 {
 // A value of a row.
 fn level_of(row: u32, position: u32) -> f32 {
     let half = grid.width / 2u;
-    let places = grid.halves[select(row, row >> 8u, position >= half) & 255u];
-    return grid.values[((places >> (8u * (position % half))) & 255u) % grid.levels];
+    let values = grid.halves[select(row, row >> 8u, position >= half) & 255u];
+    return grid.values[((values >> (8u * (position % half))) & 255u) % grid.levels];
 }
 
 // Makes the number of minus signs even where it must be and is not.
@@ -335,8 +337,9 @@ fn encode(block: u32) {
     }
     workgroupBarrier();
 
-    // First real scales, then, with d, integers.
-    var d = 0.0;
+    // First real scales, then, with d, integers. What barriers stand under does not depend on what was computed.
+    var d = 1.0;
+    var is_zero = true;
     var sums = Products();
     for (var pass_number = 0u; pass_number < 2u; pass_number += 1u) {
         if pass_number == 1u {
@@ -345,18 +348,14 @@ fn encode(block: u32) {
                 scale = max(scale, atomicLoad(&sizes[s]));
             }
             d = select(to_half(divide(bitcast<f32>(scale), mul(grid.unit, 31.0))), 0.0, bitcast<f32>(largest) < TINY);
-            if d == 0.0 {
-                break;
-            }
+            is_zero = d == 0.0;
+            d = select(d, 1.0, is_zero);
         }
         for (var round_number = 0u; round_number < 256u / (GROUPS * grid.width); round_number += 1u) {
             turn_to(256u * block + (round_number * GROUPS + group) * grid.width);
             let own_size = first % 256u / grid.sub_block;
             let size = bitcast<f32>(atomicLoad(&sizes[own_size]));
-            var lowest = 0.0;
-            if pass_number == 1u {
-                lowest = round(sub(sub(mul(0.5, divide(size, mul(d, grid.unit))), 0.5), 1.5));
-            }
+            let lowest = round(sub(sub(mul(0.5, divide(size, mul(d, grid.unit))), 0.5), 1.5));
             var best = Trial(HUGE, 0.0, 0.0);
             for (var k = 0u; k < STARTS; k += 1u) {
                 let integer = clamp(lowest + f32(k), 0.0, 15.0);
@@ -364,8 +363,9 @@ fn encode(block: u32) {
                 if pass_number == 1u {
                     scale = select(mul(d, mul(grid.unit, 2.0 * integer + 1.0)), best.scale, k == TRIED);
                 }
-                search(scale);
-                if pass_number == 0u || k < TRIED {
+                let is_last = pass_number == 1u && k == TRIED;
+                search(scale, is_last);
+                if !is_last {
                     let error = sub_block_error();
                     if error < best.error {
                         best = Trial(error, scale, integer);
@@ -373,7 +373,7 @@ fn encode(block: u32) {
                 } else {
                     mend_signs();
                     sums = products(sums, best.integer);
-                    if seat == 0u {
+                    if seat == 0u && !is_zero {
                         put_group(own, u32(best.integer));
                     }
                 }
@@ -385,7 +385,7 @@ fn encode(block: u32) {
         workgroupBarrier();
     }
     let fitted = to_half(ratio(sums.xv, sums.vv));
-    if thread == 0u {
+    if thread == 0u && !is_zero {
         put_half(own, select(d, fitted, fitted > 0.0));
     }
 }
