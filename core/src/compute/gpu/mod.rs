@@ -10,6 +10,7 @@ mod layer_error;
 mod meter;
 mod pace;
 mod peaks;
+mod pipeline;
 mod pool;
 mod self_test;
 mod statistics;
@@ -20,7 +21,7 @@ use super::{Backend, Capabilities, DeviceChoice, KernelCall, operands};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use engine::{Dispatch, Engine, Memory};
-use halftone_shaders::Kernel;
+use halftone_shaders::{Extensions, Kernel};
 use std::sync::{Arc, OnceLock};
 
 pub(crate) use feedback::{Feedback, Levels};
@@ -70,11 +71,22 @@ impl Gpu {
     /// # Errors
     /// `Device` when there is none (for `Auto`: no hardware), or when it cannot be opened.
     pub fn open(choice: &DeviceChoice) -> Result<Self> {
+        Self::open_with(choice, Extensions::ALL)
+    }
+
+    /// As [`Self::open`], using these at most of what the adapter has beyond the least.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(choice: &DeviceChoice, most: Extensions) -> Result<Self> {
         let none = || Error::Device { device: "gpu".to_owned(), detail: "there is no hardware adapter".to_owned() };
         let adapter = adapter::choose(choice, adapter::enumerate())?.ok_or_else(none)?;
         let capabilities = adapter::capabilities(&adapter);
         let tested = Kernel::ALL.iter().map(|_| OnceLock::new()).collect();
-        let gpu = Self { engine: Arc::new(Engine::open(&adapter, capabilities.max_binding_bytes)?), tested, capabilities: Arc::new(capabilities) };
+        let there = adapter::extensions(&adapter);
+        let used = Extensions { subgroups: there.subgroups && most.subgroups, halves: there.halves && most.halves };
+        let engine = Engine::open(&adapter, capabilities.max_binding_bytes, used)?;
+        let gpu = Self { engine: Arc::new(engine), tested, capabilities: Arc::new(capabilities) };
         tracing::info!(adapter = gpu.capabilities.name, "compute device opened");
         Ok(gpu)
     }
@@ -84,15 +96,23 @@ impl Gpu {
         &self.capabilities.name
     }
 
-    /// Tests a kernel, the first time.
+    /// Tests a kernel, the first time; without the device's extensions where it is wrong with them.
     ///
     /// # Errors
     /// `Device` when it computes wrong numbers.
     pub(crate) fn trust(&self, kernel: Kernel) -> Result<()> {
-        let verdict = self.tested[kernel as usize].get_or_init(|| match self_test::check(self, kernel) {
-            Err(Error::Device { detail, .. }) => Err(detail),
-            Err(other) => Err(other.to_string()),
-            Ok(()) => Ok(()),
+        let verdict = self.tested[kernel as usize].get_or_init(|| {
+            let mut result = self_test::check(self, kernel);
+            if let Err(error) = &result
+                && self.engine.pipelines().simplify(kernel)
+            {
+                tracing::warn!(kernel = kernel.name(), %error, "goes without extensions");
+                result = self_test::check(self, kernel);
+            }
+            match result {
+                Err(Error::Device { detail, .. }) => Err(detail),
+                other => other.map_err(|error| error.to_string()),
+            }
         });
         verdict.as_ref().map_err(|detail| self.engine.error(detail)).copied()
     }
