@@ -203,7 +203,7 @@ impl Engine {
     /// As [`Self::upload`].
     pub(crate) fn zeroed(&self, bytes: u64) -> Result<Memory> {
         let memory = self.reserve(bytes)?;
-        self.encoder(&mut self.recorder.lock()).clear_buffer(memory.buffer(), 0, None);
+        self.encoder(&mut self.recorder.lock().encoder).clear_buffer(memory.buffer(), 0, None);
         Ok(memory)
     }
 
@@ -237,11 +237,8 @@ impl Engine {
         if recorder.times.is_none() {
             recorder.times = self.stopwatch.as_ref().map(Stopwatch::times);
         }
-        let at = recorder.calls.len();
-        self.encoder(recorder);
-        let (Some(encoder), times) = (&mut recorder.encoder, &recorder.times) else { return Err(self.error("nothing is being recorded")) };
-        let timestamp_writes = times.as_ref().map(|times| times.around(at));
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(kernel.name()), timestamp_writes });
+        let timestamp_writes = recorder.times.as_ref().map(|times| times.around(recorder.calls.len()));
+        let mut pass = self.encoder(&mut recorder.encoder).begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(kernel.name()), timestamp_writes });
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &group, &[]);
         let [x, y, z] = call.workgroups;
@@ -264,7 +261,7 @@ impl Engine {
         let staging = self.pool.take(lengths.iter().sum(), Use::Staging, First::Command);
         let submit = {
             let recorder = &mut *self.recorder.lock();
-            let encoder = self.encoder(recorder);
+            let encoder = self.encoder(&mut recorder.encoder);
             let mut offset = 0;
             for memory in memories {
                 encoder.copy_buffer_to_buffer(memory.buffer(), 0, staging.buffer(), offset, memory.bytes());
@@ -313,13 +310,17 @@ impl Engine {
         }
     }
 
-    fn encoder<'a>(&self, recorder: &'a mut Recorder) -> &'a mut wgpu::CommandEncoder {
-        recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("halftone") }))
+    fn encoder<'a>(&self, current: &'a mut Option<wgpu::CommandEncoder>) -> &'a mut wgpu::CommandEncoder {
+        current.get_or_insert_with(|| self.new_encoder())
+    }
+
+    fn new_encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("halftone") })
     }
 
     fn submit(&self, recorder: &mut Recorder) -> Result<(u64, wgpu::SubmissionIndex)> {
-        self.encoder(recorder);
-        let (Some(mut encoder), mut times) = (recorder.encoder.take(), recorder.times.take()) else { return Err(self.error("nothing is being recorded")) };
+        let mut encoder = recorder.encoder.take().unwrap_or_else(|| self.new_encoder());
+        let mut times = recorder.times.take();
         let calls = std::mem::take(&mut recorder.calls);
         recorder.filled = 0.0;
         if let Some(times) = &times {
@@ -361,15 +362,15 @@ impl Engine {
     }
 
     fn wait(&self, index: wgpu::SubmissionIndex) -> Result<()> {
-        self.device
-            .poll(PollType::Wait { submission_index: Some(index), timeout: Some(PATIENCE) })
-            .map_err(|e| self.error(format!("no end was seen in {} s: {e}", PATIENCE.as_secs())))?;
-        self.check()
+        let polled = self.device.poll(PollType::Wait { submission_index: Some(index), timeout: Some(PATIENCE) });
+        // A device that was lost does not end either, and that is the cause.
+        self.check()?;
+        polled.map(drop).map_err(|e| self.error(format!("no end was seen in {} s: {e}", PATIENCE.as_secs())))
     }
 
-    /// Fails when an error has been raised since the last time.
+    /// Fails once an error has been raised, from then on always: whose commands it came from is not known.
     fn check(&self) -> Result<()> {
-        self.fault.lock().take().map_or(Ok(()), |detail| Err(self.error(detail)))
+        self.fault.lock().as_ref().map_or(Ok(()), |detail| Err(self.error(detail)))
     }
 }
 

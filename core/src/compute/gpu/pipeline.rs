@@ -33,15 +33,33 @@ impl Pipelines {
 
     pub(super) fn of(&self, kernel: Kernel) -> &Pipeline {
         let variants = &self.kernels[kernel as usize];
+        let plain = || Pipeline::new(&self.device, kernel, kernel.wgsl(Extensions::default()));
         if variants.is_plain.load(Ordering::Acquire) {
-            return variants.plain.get_or_init(|| Pipeline::new(&self.device, kernel, kernel.wgsl(Extensions::default())));
+            return variants.plain.get_or_init(plain);
         }
-        variants.extended.get_or_init(|| Pipeline::new(&self.device, kernel, kernel.wgsl(self.extensions)))
+        variants.extended.get_or_init(|| if self.is_extended(kernel) { self.extended(kernel).unwrap_or_else(plain) } else { plain() })
     }
 
     /// From now on this kernel does without extensions; whether that is a difference.
     pub(super) fn simplify(&self, kernel: Kernel) -> bool {
-        kernel.wgsl(self.extensions) != kernel.wgsl(Extensions::default()) && !self.kernels[kernel as usize].is_plain.swap(true, Ordering::AcqRel)
+        self.is_extended(kernel) && !self.kernels[kernel as usize].is_plain.swap(true, Ordering::AcqRel)
+    }
+
+    fn is_extended(&self, kernel: Kernel) -> bool {
+        kernel.wgsl(self.extensions) != kernel.wgsl(Extensions::default())
+    }
+
+    /// None where the driver does not take it.
+    fn extended(&self, kernel: Kernel) -> Option<Pipeline> {
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let pipeline = Pipeline::new(&self.device, kernel, kernel.wgsl(self.extensions));
+        // The last scope ends first.
+        let errors = [pollster::block_on(validation.pop()), pollster::block_on(internal.pop())];
+        let Some(error) = errors.into_iter().flatten().next() else { return Some(pipeline) };
+        tracing::warn!(kernel = kernel.name(), %error, "goes without extensions");
+        self.simplify(kernel);
+        None
     }
 }
 
@@ -103,6 +121,18 @@ mod tests {
             gpu.trust(kernel).expect("the plain kernel is right");
             assert_eq!(gpu.engine.pipelines().kernels[kernel as usize].is_plain.load(Ordering::Acquire), is_plain, "{}", kernel.name());
         }
+    }
+
+    #[test]
+    fn a_kernel_whose_extensions_do_not_compile_does_without_them() {
+        let gpu = Gpu::open_with(&DeviceChoice::Gpu, Extensions::default()).expect("an adapter");
+        let pipelines = Pipelines::new(gpu.engine.pipelines().device.clone(), Extensions::ALL);
+        for (kernel, is_plain) in [(Kernel::Norm, true), (Kernel::MatmulQuantized, true), (Kernel::Rope, false)] {
+            pipelines.of(kernel);
+            assert_eq!(pipelines.kernels[kernel as usize].is_plain.load(Ordering::Acquire), is_plain, "{}", kernel.name());
+        }
+        gpu.finish().expect("no error of the device");
+        gpu.trust(Kernel::Norm).expect("it can still be used");
     }
 
     #[test]
