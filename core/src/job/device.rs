@@ -87,6 +87,11 @@ impl JobContext {
         found
     }
 
+    /// Lets this be the device that was asked for, for tests.
+    pub fn use_backend(&self, backend: Arc<dyn Backend>) {
+        *self.opened.0.lock() = Some(Opened::new(&self.device, backend));
+    }
+
     /// Runs `work` on [`Self::backend`]. A device that fails is a notice, and the CPU does this and all that follows.
     ///
     /// # Errors

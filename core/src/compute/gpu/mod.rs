@@ -37,6 +37,21 @@ pub struct Gpu {
     tested: Arc<[OnceLock<std::result::Result<(), String>>]>,
 }
 
+/// How much is used of an adapter, for tests of what devices with less do.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// What it has beyond the least.
+    pub extensions: Extensions,
+    /// Bytes of a binding.
+    pub binding_bytes: u64,
+}
+
+impl Default for Most {
+    fn default() -> Self {
+        Self { extensions: Extensions::ALL, binding_bytes: adapter::MAX_BINDING_BYTES }
+    }
+}
+
 /// What is bound to a kernel in [`Gpu::run_once`].
 #[derive(Clone, Copy, Debug)]
 pub enum Operand<'a> {
@@ -71,20 +86,21 @@ impl Gpu {
     /// # Errors
     /// `Device` when there is none (for `Auto`: no hardware), or when it cannot be opened.
     pub fn open(choice: &DeviceChoice) -> Result<Self> {
-        Self::open_with(choice, Extensions::ALL)
+        Self::open_with(choice, &Most::default())
     }
 
-    /// As [`Self::open`], using these at most of what the adapter has beyond the least.
+    /// As [`Self::open`], using this much of the adapter at most.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_with(choice: &DeviceChoice, most: Extensions) -> Result<Self> {
+    pub fn open_with(choice: &DeviceChoice, most: &Most) -> Result<Self> {
         let none = || Error::Device { device: "gpu".to_owned(), detail: "there is no hardware adapter".to_owned() };
         let adapter = adapter::choose(choice, adapter::enumerate())?.ok_or_else(none)?;
-        let capabilities = adapter::capabilities(&adapter);
+        let mut capabilities = adapter::capabilities(&adapter);
+        capabilities.max_binding_bytes = capabilities.max_binding_bytes.min(most.binding_bytes);
         let tested = Kernel::ALL.iter().map(|_| OnceLock::new()).collect();
         let there = adapter::extensions(&adapter);
-        let used = Extensions { subgroups: there.subgroups && most.subgroups, halves: there.halves && most.halves };
+        let used = Extensions { subgroups: there.subgroups && most.extensions.subgroups, halves: there.halves && most.extensions.halves };
         let engine = Engine::open(&adapter, capabilities.max_binding_bytes, used)?;
         let gpu = Self { engine: Arc::new(engine), tested, capabilities: Arc::new(capabilities) };
         tracing::info!(adapter = gpu.capabilities.name, "compute device opened");

@@ -100,7 +100,7 @@ fn layout_entry(binding: u32, kind: BindingKind) -> wgpu::BindGroupLayoutEntry {
 mod tests {
     use super::*;
     use crate::compute::DeviceChoice;
-    use crate::compute::gpu::Gpu;
+    use crate::compute::gpu::{Gpu, Most};
 
     /// Puts a kernel that computes something else in the place of the extended one.
     fn spoil(gpu: &Gpu, kernel: Kernel, from: &str, to: &str) {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_kernel_whose_extensions_do_not_compile_does_without_them() {
-        let gpu = Gpu::open_with(&DeviceChoice::Gpu, Extensions::default()).expect("an adapter");
+        let gpu = Gpu::open_with(&DeviceChoice::Gpu, &Most { extensions: Extensions::default(), ..Most::default() }).expect("an adapter");
         let pipelines = Pipelines::new(gpu.engine.pipelines().device.clone(), Extensions::ALL);
         for (kernel, is_plain) in [(Kernel::Norm, true), (Kernel::MatmulQuantized, true), (Kernel::Rope, false)] {
             pipelines.of(kernel);
