@@ -159,6 +159,11 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Whether products of activations with weights of `outputs × inputs` are for [`Self::gpu`]; of two devices, whether it is the faster.
+    fn suits_products(&self, _outputs: usize, _inputs: usize) -> bool {
+        true
+    }
+
     /// Runs one kernel to its end.
     ///
     /// # Errors

@@ -8,8 +8,9 @@ use halftone_core::codec::Format;
 use halftone_core::compute::DeviceChoice;
 use halftone_core::error::Result;
 use halftone_core::eval::{CompareOptions, Comparison, Runtime, compare};
-use halftone_core::job::JobContext;
+use halftone_core::job::{JobContext, QuantizeOptions, SequentialText, quantize_sequentially};
 use halftone_core::model::{StoredWeight, Transformer, Weights, logits_of};
+use halftone_core::recipe::Recipe;
 use halftone_core::report::Reporter;
 use halftone_core::source::{self, ModelConfig, Source};
 use halftone_tests::models::model;
@@ -306,4 +307,26 @@ fn a_sequence_that_fits_no_buffer_goes_through_the_host_and_the_others_do_not() 
     assert_eq!(calls(&cx, "attention"), 0, "all of it");
     let error = difference(&outputs(&source, &short, &JobContext::silent()), &outputs(&source, &short, &cx));
     assert!(error < TOLERANCE && calls(&cx, "attention") > 0, "the device is still there: {error}");
+}
+
+#[test]
+fn a_sequential_job_runs_its_passes_on_the_device() {
+    let (source, folder) = (tiny("llama"), tempfile::tempdir().unwrap());
+    let options = CalibrationOptions { tokens: 24 * 32, sequence_length: 32, gram_columns: 64 };
+    let text = SequentialText { sequences: sequences(&[32; 24], 96), text: "t".into(), options };
+    let tensors = source.tensors.iter().filter(|t| t.quantizable() && t.name != "token_embd.weight" && t.columns().is_multiple_of(32));
+    let tensors = tensors.map(|t| (t.name.clone(), "Q4_0".parse().unwrap())).collect();
+    let recipe = Recipe { model: source.fingerprint.clone(), rounding: "gptq".into(), tensors, ..Recipe::default() };
+    let run = |name: &str, cx: &JobContext| quantize_sequentially(&source, &text, &recipe, &QuantizeOptions { folder: folder.path().join(name) }, cx).unwrap();
+    let cx = on_gpu();
+    let (cpu, device) = (run("cpu", &JobContext::silent()), run("gpu", &cx));
+    assert_eq!(cx.reporter.notices(), [], "nothing falls back");
+    assert!(calls(&cx, "attention") > 0 && calls(&cx, "feedback_columns") > 0, "passes and rounding");
+    let mut equal = [0usize; 2];
+    for header in cpu.tensors() {
+        let (a, b) = (cpu.tensor(&header.tensor).unwrap().1, device.tensor(&header.tensor).unwrap().1);
+        equal[0] += a.iter().zip(b).filter(|(a, b)| a == b).count();
+        equal[1] += a.len();
+    }
+    assert!(equal[0] * 100 > equal[1] * 95, "{} of {} bytes are equal", equal[0], equal[1]);
 }
