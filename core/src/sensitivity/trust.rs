@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::job::{JobContext, JobEvent};
 use crate::numeric::metric::rank_correlation;
 use crate::residual::{Candidate, Residual};
-use crate::round::rounder;
+use crate::round::{TOOL, rounder};
 use crate::source::{Role, Source};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -113,16 +113,10 @@ impl Trust {
 /// them, and [`Metric::CalibratedKl`] is filled.
 ///
 /// # Errors
-/// `Mismatch` for the table of another model or calibration; `Unsupported` for a model that cannot run, and where too few cells are left
+/// `Mismatch` for the table of another model, calibration or program; `Unsupported` for a model that cannot run, and where too few cells are left
 /// to measure; `Cancelled`.
 pub fn judge(source: &Source, calibration: Option<&Calibration>, table: &Table, sequences: &[Vec<u32>], count: usize, cx: &JobContext) -> Result<Table> {
-    let mismatch = |expected: String, got: String| Error::Mismatch { operation: "judge the metrics of a table", expected, got };
-    if table.model != source.fingerprint {
-        return Err(mismatch(format!("a table of the model {}", source.fingerprint), format!("one of the model {}", table.model)));
-    }
-    if table.calibration != calibration.map(Calibration::hash) {
-        return Err(mismatch("the calibration that the table was measured with".to_owned(), "another, or none".to_owned()));
-    }
+    table.accepts("judge the metrics of a table", &source.fingerprint, calibration.map(Calibration::hash).as_deref(), &table.rounding, TOOL)?;
     source.config.predicts_tokens()?;
     let unknown = || Error::unsupported(format!("rounding {}", table.rounding), "it is not one of the rounders");
     let meter = Meter::new(source, calibration, rounder(&table.rounding).ok_or_else(unknown)?, cx);
