@@ -396,7 +396,7 @@ impl<'a> Road<'a> {
             self.tell("no search by measured KL: it needs --text, and a model that predicts tokens".to_owned());
             return Ok(None);
         };
-        let folder = self.folder.join(format!("refined-{}", &recipe.hash()[..8]));
+        let folder = self.folder.join("refined");
         let found = refine_command::run(self.session, &self.source, calibration, &request.problem()?, recipe, &text.search, &self.args.refine, &folder)?;
         if found.cancelled {
             return Err(Error::Cancelled.into());

@@ -219,9 +219,8 @@ impl Studio {
         let session = &self.session;
         if let (Some(source), Some(problem), Some(text)) = (session.source.clone(), session.allocation.problem.clone(), &session.text) {
             let (calibration, text, recipe) = (session.calibration.clone(), text.search.clone(), session.allocation.recipe().clone());
-            let name = halftone_core::calibrate::text_hash(&format!("{} {}", recipe.hash(), text.as_str()));
             let options = RefineOptions {
-                folder: root.join("searches").join(&name[..16]),
+                folder: root.join("searches"),
                 searcher: SEARCHER.to_owned(),
                 time: Some(Duration::from_secs_f64(self.settings.search_minutes * 60.0)),
                 trials: None,
