@@ -102,14 +102,26 @@ fn a_search_ends_in_its_time_says_what_it_measured_and_goes_on_when_it_is_asked_
     assert!(driver.harness.query_by_label_contains("on the search text").is_some(), "the pane says how it went");
     let proven = driver.harness.query_by_label_contains("proven optimal").is_some();
     assert_eq!(proven, formats(&driver) == before, "a plan that nothing was found for keeps its proof");
-    if formats(&driver) != before {
-        driver.send(Command::Do(Action::Undo));
-        assert_eq!(formats(&driver), before, "one step takes the search back");
-    }
     driver.send(Command::Do(Action::Refine));
     driver.wait("the second search", 300, |s| !s.view().busy() && s.session.searched.as_ref().is_some_and(|f| f.trials != found.trials));
-    assert!(driver.harness.state().session.searched.as_ref().is_some_and(|f| f.trials > found.trials), "it went on in its journal");
+    let second = driver.harness.state().session.searched.clone().expect("a result");
+    assert!(second.trials > found.trials && second.accepted >= found.accepted, "it went on in its journal: {second:?} after {found:?}");
+    assert_eq!(second.before, found.before, "from where it began");
+    assert_eq!(second.check.is_some(), second.accepted > 0, "all that was found is checked");
+    assert_eq!(formats(&driver), of(&second), "and the recipe has it");
+    if formats(&driver) != before {
+        driver.send(Command::Do(Action::Undo));
+        assert_eq!(formats(&driver), before, "one step takes both searches back");
+    }
     assert!(folder.path().join("searches").is_dir(), "beside the jobs");
+
+    // A pin changes no format, but what may be tried.
+    driver.send(Command::Do(Action::SelectAll));
+    driver.send(Command::Do(Action::Pin));
+    driver.send(Command::Do(Action::Refine));
+    driver.wait("the third search", 300, |s| !s.view().busy());
+    assert_eq!(driver.harness.state().view().jobs.last().map(|j| j.state.clone()), Some(JobState::Done), "{:?}", driver.messages());
+    assert_eq!(driver.harness.state().session.searched.as_ref().map(|f| f.trials), Some(0), "nothing is left to try");
 }
 
 #[test]
@@ -143,8 +155,23 @@ fn what_a_search_found_is_one_step_and_an_edited_recipe_is_left_alone() {
     assert_eq!(formats(&driver), start, "one step");
     driver.send(Command::Do(Action::Redo));
     assert_eq!(formats(&driver), of(&refined), "and again");
-    assert!(!driver.harness.state_mut().session.take_searched(refined.clone(), &began, "swaps", 0.0), "it began with another recipe");
-    assert_eq!(formats(&driver), of(&refined), "which stays");
+    assert_eq!(*driver.harness.state().session.search_start(), began, "searched again, it goes on from where it began");
+    let mut further = Refined::clone(&refined);
+    let first = further.formats.first_mut().expect("a tensor").1;
+    *first = if *first == small { large } else { small };
+    let further = Arc::new(further);
+    assert!(driver.harness.state_mut().session.take_searched(further.clone(), &began, "swaps", 0.0));
+    driver.frames(3);
+    assert_eq!(formats(&driver), of(&further), "what it found then is taken in");
+    assert_eq!(driver.harness.state().session.allocation.recipe().solver, "exact+swaps", "as one search");
+    driver.send(Command::Do(Action::Undo));
+    assert_eq!(formats(&driver), start, "and one step");
+    driver.send(Command::Do(Action::Redo));
+    driver.send(Command::SetRounding("nearest".to_owned()));
+    let edited = driver.harness.state().session.allocation.recipe().clone();
+    assert_eq!(*driver.harness.state().session.search_start(), edited, "an edited recipe is searched from itself");
+    assert!(!driver.harness.state_mut().session.take_searched(refined, &began, "swaps", 0.0), "it began with another recipe");
+    assert_eq!(*driver.harness.state().session.allocation.recipe(), edited, "which stays");
 }
 
 #[test]

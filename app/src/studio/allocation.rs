@@ -157,13 +157,17 @@ impl Allocation {
         self.end();
     }
 
-    /// Takes in what a search found, as one step. The formats stay until the next edit that is solved for.
-    pub fn take_searched(&mut self, found: Edit, source: &Source, now: f64) {
+    /// Takes in what a search from `began` found, as one step; what it had found before it went on is part of it. The formats stay until the next
+    /// edit that is solved for.
+    pub fn take_searched(&mut self, began: &Recipe, found: Edit, source: &Source, now: f64) {
         self.end();
-        let before = self.recipe().clone();
+        if self.recipe() != began && self.history.undo() && self.recipe() != began {
+            self.history.redo();
+        }
         self.history.apply(found);
+        self.solve_plan();
         // A search that found nothing leaves the solver's plan with its proof.
-        if *self.recipe() != before {
+        if self.plan.as_ref().is_some_and(|plan| plan.formats != self.recipe().tensors) {
             self.plan = self.as_it_is();
             self.refusal = None;
         }

@@ -213,12 +213,12 @@ impl Studio {
         }
     }
 
-    /// Searches on from the recipe; the same recipe again goes on where the search ended.
+    /// Searches on from the recipe; asked again before it is edited, goes on where the search ended.
     fn refine(&mut self, now: f64) {
         let Some(root) = self.settings.job_folder() else { return self.no_folder("Search", now) };
         let session = &self.session;
         if let (Some(source), Some(problem), Some(text)) = (session.source.clone(), session.allocation.problem.clone(), &session.text) {
-            let (calibration, text, recipe) = (session.calibration.clone(), text.search.clone(), session.allocation.recipe().clone());
+            let (calibration, text, recipe) = (session.calibration.clone(), text.search.clone(), session.search_start().clone());
             let options = RefineOptions {
                 folder: root.join("searches"),
                 searcher: SEARCHER.to_owned(),
