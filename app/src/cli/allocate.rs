@@ -69,7 +69,7 @@ fn model_of(session: &Session, table: &Table) -> anyhow::Result<Source> {
 /// What a memory budget holds beside the weights.
 pub fn overhead(budget: &BudgetArgs, rules: &RuleArgs, config: Option<&ModelConfig>) -> anyhow::Result<Option<Overhead>> {
     Ok(match (budget.vram, config, rules.context) {
-        (Some(_), Some(config), Some(context)) => Some(Overhead::new(config, rules.target, context, rules.cache)?),
+        (Some(_), Some(config), Some(context)) => Some(Overhead::new(config, rules.target, context, rules.cache())?),
         _ => None,
     })
 }

@@ -441,7 +441,7 @@ fn parse_export(text: &str) -> Result<ExportFormat, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
-    use halftone_core::allocate::CacheType;
+    use halftone_core::allocate::{CacheType, PROFILES};
 
     #[test]
     fn the_grammar_is_consistent() {
@@ -463,7 +463,12 @@ mod tests {
         assert!(parse(&["--vram", "6GB"]).is_err(), "without a context");
         let cli = parse(&["--vram", "6GB", "--context", "8192", "--cache", "q8_0", "--target", "llama-cpp"]).expect("a memory budget");
         let Some(Command::Allocate(args)) = cli.command else { panic!("allocate was parsed as something else") };
-        assert_eq!((args.budget.vram, args.rules.context, args.rules.cache), (Some(6_000_000_000), Some(8192), CacheType::Q8_0), "as given");
+        assert_eq!((args.budget.vram, args.rules.context, args.rules.cache()), (Some(6_000_000_000), Some(8192), CacheType::Q8_0), "as given");
+        for profile in PROFILES {
+            let cli = parse(&["--vram", "6GB", "--context", "8192", "--target", profile.name]).expect("a memory budget");
+            let Some(Command::Allocate(args)) = cli.command else { panic!("allocate was parsed as something else") };
+            assert!(profile.caches.contains(&args.rules.cache()), "{} has no {} cache", profile.name, args.rules.cache());
+        }
         assert!(parse(&["--size", "1MB", "--random", "3", "--solver", "greedy"]).is_err(), "two solvers");
         let cli = parse(&["--size", "1MB", "--random", "3"]).expect("a random plan");
         let Some(Command::Allocate(args)) = cli.command else { panic!("allocate was parsed as something else") };
