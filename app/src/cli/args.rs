@@ -134,7 +134,7 @@ pub struct CalibrateArgs {
     #[arg(long)]
     pub balance_experts: bool,
     /// Device: auto, cpu, gpu, or part of an adapter's name
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Where to write the calibration; an imatrix (GGUF) is written beside it
     #[arg(long, short, value_name = "CALIB")]
@@ -178,7 +178,7 @@ pub struct MeasureArgs {
     #[arg(long, default_value = DEFAULT_ROUNDING)]
     pub rounding: String,
     /// Device: auto, cpu, gpu, or part of an adapter's name
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Where to write the table
     #[arg(long, short, value_name = "TABLE.json")]
@@ -240,6 +240,9 @@ pub struct AllocateArgs {
     /// Error to minimise (default: the best the table has)
     #[arg(long, value_parser = METRICS)]
     pub metric: Option<String>,
+    /// With --refine: device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
     /// Where to write the recipe
     #[arg(long, short, value_name = "RECIPE.toml")]
     pub output: PathBuf,
@@ -270,7 +273,7 @@ pub struct QuantizeArgs {
     #[arg(long, value_name = "NAME")]
     pub rounding: Option<String>,
     /// Device: auto, cpu, gpu, or part of an adapter's name
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Job folder; running again resumes it
     #[arg(long, short, value_name = "JOB")]
@@ -309,7 +312,7 @@ pub struct CompareArgs {
     #[arg(long, default_value_t = 512)]
     pub context: usize,
     /// Device: auto, cpu, gpu, or part of an adapter's name
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
 }
 
@@ -385,7 +388,7 @@ pub struct AutoArgs {
     #[arg(long, default_value = DEFAULT_ROUNDING)]
     pub rounding: String,
     /// Device: auto, cpu, gpu, or part of an adapter's name
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// What is decided before the solver chooses.
     #[command(flatten)]
@@ -410,16 +413,13 @@ impl Command {
         match self {
             Self::Calibrate(args) => Some(&args.device),
             Self::Measure(args) => Some(&args.device),
+            Self::Allocate(args) => Some(&args.device),
             Self::Quantize(args) => Some(&args.device),
             Self::Compare(args) => Some(&args.device),
             Self::Auto(args) => Some(&args.device),
             _ => None,
         }
     }
-}
-
-fn parse_device(text: &str) -> Result<DeviceChoice, std::convert::Infallible> {
-    text.parse()
 }
 
 fn parse_runtime(text: &str) -> Result<Runtime, String> {

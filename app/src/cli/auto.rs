@@ -10,14 +10,13 @@ use halftone_core::allocate::{Overhead, Plan, RandomControl, baselines, random_c
 use halftone_core::calibrate::{self, Calibration, TextSplit};
 use halftone_core::eval::{CompareOptions, Comparison, Quantized, compare};
 use halftone_core::export::{Exported, Proof, write_model, write_report, writer};
-use halftone_core::gradient::GRADIENT_TOKENS;
 use halftone_core::job::{Artifact, QuantizeOptions, quantize};
 use halftone_core::recipe::Recipe;
 use halftone_core::refine::Refined;
 use halftone_core::report::NoticeKind;
 use halftone_core::residual::Candidate;
 use halftone_core::round::{TOOL, rounding_for};
-use halftone_core::sensitivity::{MeasureOptions, Metric, Table, Trust, gradient_sequences, judge, measure, probe_sequences};
+use halftone_core::sensitivity::{JUDGED_TOKENS, MeasureOptions, Metric, Table, Trust, gradient_sequences, judge, measure, probe_sequences};
 use halftone_core::source::{Source, SourceFormat};
 use halftone_core::tensor::DType;
 use halftone_core::transform::{Reach, Transform};
@@ -339,7 +338,7 @@ impl<'a> Road<'a> {
         if let Some(kept) = self.kept(&path, Table::load).filter(|kept| fits(kept) && kept.evidence.trust.is_some()) {
             return Ok(kept);
         }
-        let sequences = gradient_sequences(&self.source, &text.search, GRADIENT_TOKENS / 4)?;
+        let sequences = gradient_sequences(&self.source, &text.search, JUDGED_TOKENS)?;
         let judged = judge(&self.source, calibration, &table, &sequences, count, &self.session.cx)?;
         judged.save(&path)?;
         Ok(judged)
@@ -359,7 +358,7 @@ impl<'a> Road<'a> {
 
     fn quantize(&self, calibration: Option<&Calibration>, recipe: &Recipe, name: &str) -> anyhow::Result<Artifact> {
         let folder = self.folder.join(format!("{name}-{}", &recipe.hash()[..8]));
-        Ok(quantize(&self.source, calibration, recipe, &QuantizeOptions { folder }, &self.session.on_device(&self.args.device))?)
+        Ok(quantize(&self.source, calibration, recipe, &QuantizeOptions { folder }, &self.session.cx)?)
     }
 
     fn compare(&self, artifact: &Artifact) -> anyhow::Result<Option<Comparison>> {
