@@ -6,6 +6,7 @@ use super::background::{Task, TextUse};
 use super::command::{Action, Command};
 use super::dialogs::Purpose;
 use super::dock;
+use super::figures;
 use super::messages::Level;
 use super::selection::SelectMode;
 use super::session::Session;
@@ -68,8 +69,9 @@ impl Studio {
             Command::SetTarget(target) => self.set_target(target, now),
             Command::SetCostMetric(metric) => {
                 if let (Some(table), Some(source)) = (self.session.table.clone(), self.session.source.clone()) {
-                    self.session.allocation.set_metric(metric, &table, &source, now);
+                    let became = self.session.allocation.set_metric(metric, &table, &source, now);
                     self.session.refresh_map();
+                    self.tell_budget(became, now);
                 }
             }
             Command::SetRounding(name) => self.edit(Edit::SetRounding(name), now),
@@ -278,6 +280,17 @@ impl Studio {
         }
     }
 
+    /// A largest cost became a size with another metric.
+    pub(super) fn tell_budget(&mut self, became: Option<u64>, now: f64) {
+        let Some(bytes) = became else { return };
+        let message = halftone_core::UserMessage {
+            summary: format!("The budget is now a size, {}", figures::bytes(bytes)),
+            details: format!("What was the largest cost means nothing in {}", self.session.cost_metric().label().to_lowercase()),
+            hint: "Undo, or set another largest cost".to_owned(),
+        };
+        self.messages.tell(Level::Warning, "Allocate", message, now);
+    }
+
     fn set_target(&mut self, target: Target, now: f64) {
         self.edit(Edit::SetTarget(target), now);
         self.ask_verdicts();
@@ -301,7 +314,7 @@ impl Studio {
         }
         self.session.allocation.begin();
         for (format, group) in groups {
-            self.edit(Edit::Paint { tensors: self.names(&group), format }, now);
+            self.edit(Edit::Paint { tensors: self.names(&group), stored: format.into() }, now);
         }
         self.session.allocation.end();
         self.ask_verdicts();

@@ -170,14 +170,16 @@ impl Session {
         self.refresh_map();
     }
 
-    /// The table with evidence for and against its metrics came in: costs go by the best of them, calibrated.
-    pub fn take_judged(&mut self, table: Arc<Table>, now: f64) {
-        let Some(source) = self.source.clone().filter(|source| source.fingerprint == table.model) else { return };
-        self.allocation.set_metric(table.best_metric(), &table, &source, now);
+    /// The table with evidence for and against its metrics came in: costs go by the best of them, calibrated. Gives the size that a largest cost
+    /// became, where it did.
+    pub fn take_judged(&mut self, table: Arc<Table>, now: f64) -> Option<u64> {
+        let source = self.source.clone().filter(|source| source.fingerprint == table.model)?;
+        let became = self.allocation.set_metric(table.best_metric(), &table, &source, now);
         self.map_metric = Some(MapMetric::Cost(table.best_metric()));
         self.correlation = probed(&table);
         self.table = Some(table);
         self.refresh_map();
+        became
     }
 
     /// The recipe that a search begins with: this one, or where the last search left it so, the one that search began with. Its trials go on from
@@ -210,7 +212,11 @@ impl Session {
 
     /// Whether the recipe was edited since it was carried out.
     pub fn stale(&self) -> bool {
-        self.table.is_some() && self.artifact.as_ref().is_some_and(|a| a.recipe.tensors != self.allocation.recipe().tensors)
+        self.table.is_some()
+            && self.artifact.as_ref().is_some_and(|a| {
+                let now = self.allocation.recipe();
+                (&a.recipe.tensors, &a.recipe.residuals) != (&now.tensors, &now.residuals)
+            })
     }
 
     /// The metric of the map: the chosen one, else the best there is.

@@ -24,7 +24,7 @@ use crate::job::{JobContext, Stage};
 use crate::model::Weights;
 use crate::numeric::metric::mean_and_standard_error;
 use crate::recipe::{Edit, Recipe};
-use crate::residual::{Candidate, Residual};
+use crate::residual::Residual;
 use crate::source::Source;
 use indexmap::IndexMap;
 use journal::{Journal, Trial};
@@ -301,8 +301,7 @@ fn picks_of(problem: &Problem, recipe: &Recipe) -> Result<Vec<usize>> {
     let mut picks = Vec::with_capacity(problem.groups.len());
     for group in &problem.groups {
         let tensor = &group.tensors[0];
-        let residual = recipe.residuals.get(tensor).copied();
-        let candidate = recipe.tensors.get(tensor).map(|&format| Candidate { format, residual });
+        let candidate = recipe.candidate(tensor);
         let place = if group.choices.len() == 1 { Some(0) } else { group.choices.iter().position(|c| Some(c.candidate()) == candidate) };
         picks.push(place.ok_or_else(|| Error::Mismatch {
             operation: "refine",
