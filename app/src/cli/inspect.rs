@@ -20,7 +20,7 @@ pub fn devices(session: &Session) -> anyhow::Result<()> {
                     d.driver.clone(),
                     if d.is_software { "software" } else { "hardware" }.to_owned(),
                     d.extensions.join(", "),
-                    print::size(d.max_binding_bytes),
+                    if d.max_binding_bytes == u64::MAX { "no limit".to_owned() } else { print::size(d.max_binding_bytes) },
                 ]
             })
             .collect();

@@ -160,3 +160,36 @@ pub fn trust_text(trust: &Trust) -> String {
         joint("All", &trust.all_together)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+    use halftone_core::Error;
+    use halftone_core::sensitivity::Evidence;
+
+    #[test]
+    fn a_table_of_another_model_is_refused_before_any_text_is_read() {
+        let table = Table {
+            model: "another".into(),
+            model_path: "another.gguf".into(),
+            calibration: None,
+            tool: TOOL.into(),
+            rounding: "nearest".into(),
+            fixed_bytes: 0,
+            rows: Vec::new(),
+            evidence: Evidence::default(),
+        };
+        let path = std::env::temp_dir().join(format!("halftone-merge-{}.json", std::process::id()));
+        table.save(&path).expect("it is written");
+        let merge = path.display().to_string();
+        let line = ["halftone", "measure", "--demo", "--merge", &merge, "--metric", "fisher", "--probe-text", "no/such/text", "-o", "no/such/table"];
+        let cli = Cli::try_parse_from(line).expect("a line of measure");
+        let Some(Command::Measure(args)) = &cli.command else { panic!("measure was parsed as something else") };
+        let refused = run(&Session::new(&cli.global), args);
+        std::fs::remove_file(&path).expect("it was there");
+        let error = refused.expect_err("another model");
+        assert!(matches!(error.downcast_ref(), Some(Error::Mismatch { .. })), "{error}");
+    }
+}

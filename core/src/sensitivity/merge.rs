@@ -43,9 +43,7 @@ impl Table {
         ];
         match pairs.into_iter().find(|(_, ours, theirs)| ours != theirs) {
             None => Ok(()),
-            Some((what, ours, theirs)) => {
-                Err(Error::Mismatch { operation: operation, expected: format!("the table's {what}, {ours}"), got: theirs.to_owned() })
-            }
+            Some((what, ours, theirs)) => Err(Error::Mismatch { operation, expected: format!("the table's {what}, {ours}"), got: theirs.to_owned() }),
         }
     }
 }

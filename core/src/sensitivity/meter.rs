@@ -5,7 +5,7 @@ use super::metrics::{CellMetric, Subject, powers};
 use super::{Cell, Row};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::compute::KernelCall;
+use crate::compute::{Backend, KernelCall};
 use crate::error::Result;
 use crate::job::{Encoder, JobContext, zero_non_finite};
 use crate::report::NoticeKind;
@@ -79,7 +79,7 @@ impl<'a> Meter<'a> {
                 Some((_, bytes)) => bytes,
                 None => {
                     let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
-                    self.encoder.codes(entry, &weights, stored.format, evidence, &mut remarks)?
+                    self.encoder.codes(entry, &weights, stored.format, evidence, &mut remarks)?.bytes
                 }
             };
             let mut difference = vec![0.0; weights.len()];
@@ -122,10 +122,13 @@ impl<'a> Meter<'a> {
     /// tr(MHMᵀ) of a matrix of weights or of errors.
     fn layer_power(&self, matrix: &[f32], columns: usize, hessian: &[f32]) -> Result<f64> {
         let mut row_errors = vec![0.0f32; matrix.len() / columns];
-        self.cx.compute(|device| {
+        let mut notices = Vec::new();
+        let measure = |device: &dyn Backend| {
             let call = KernelCall::LayerError { difference: matrix, columns, hessian, row_errors: &mut row_errors };
             device.run(call, &self.cx.cancel)
-        })?;
+        };
+        self.cx.compute(measure, &mut notices)?;
+        notices.into_iter().for_each(|notice| self.cx.reporter.notice(None, notice));
         Ok(row_errors.iter().map(|&e| f64::from(e)).sum::<f64>().max(0.0))
     }
 }

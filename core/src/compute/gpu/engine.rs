@@ -14,7 +14,7 @@ use super::stopwatch::{Stopwatch, Times};
 use crate::error::{Error, Result};
 use halftone_shaders::{Extensions, Kernel};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const IN_FLIGHT: usize = 2;
 /// Dispatches of a submit, for which there are timestamps.
 const MOST_CALLS: usize = 128;
+/// Bytes that are uploaded between submits: until then the driver keeps a copy of them.
+const MOST_UPLOADED: u64 = 256 << 20;
 /// Work of a kernel's first submit, in its own units: little on any device.
 const FIRST_WORK: u64 = 1 << 15;
 
@@ -88,6 +90,8 @@ pub(crate) struct Engine {
     recorder: Mutex<Recorder>,
     fault: Arc<Mutex<Option<String>>>,
     submits: AtomicU64,
+    /// Bytes since the last submit.
+    uploaded: AtomicU64,
     max_binding_bytes: u64,
 }
 
@@ -125,6 +129,7 @@ impl Engine {
             recorder: Mutex::default(),
             fault,
             submits: AtomicU64::new(0),
+            uploaded: AtomicU64::new(0),
             max_binding_bytes,
         };
         this.check()?;
@@ -183,6 +188,9 @@ impl Engine {
     pub(crate) fn upload(&self, bytes: &[u8]) -> Result<Memory> {
         let memory = self.take(bytes.len() as u64, First::Upload)?;
         self.write(&memory, bytes);
+        if self.uploaded.fetch_add(memory.bytes(), Ordering::AcqRel) > MOST_UPLOADED {
+            self.submit(&mut self.recorder.lock())?;
+        }
         self.check()?;
         Ok(memory)
     }
@@ -203,7 +211,7 @@ impl Engine {
     /// As [`Self::upload`].
     pub(crate) fn zeroed(&self, bytes: u64) -> Result<Memory> {
         let memory = self.reserve(bytes)?;
-        self.encoder(&mut self.recorder.lock()).clear_buffer(memory.buffer(), 0, None);
+        self.encoder(&mut self.recorder.lock().encoder).clear_buffer(memory.buffer(), 0, None);
         Ok(memory)
     }
 
@@ -237,11 +245,8 @@ impl Engine {
         if recorder.times.is_none() {
             recorder.times = self.stopwatch.as_ref().map(Stopwatch::times);
         }
-        let at = recorder.calls.len();
-        self.encoder(recorder);
-        let (Some(encoder), times) = (&mut recorder.encoder, &recorder.times) else { return Err(self.error("nothing is being recorded")) };
-        let timestamp_writes = times.as_ref().map(|times| times.around(at));
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(kernel.name()), timestamp_writes });
+        let timestamp_writes = recorder.times.as_ref().map(|times| times.around(recorder.calls.len()));
+        let mut pass = self.encoder(&mut recorder.encoder).begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(kernel.name()), timestamp_writes });
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &group, &[]);
         let [x, y, z] = call.workgroups;
@@ -264,7 +269,7 @@ impl Engine {
         let staging = self.pool.take(lengths.iter().sum(), Use::Staging, First::Command);
         let submit = {
             let recorder = &mut *self.recorder.lock();
-            let encoder = self.encoder(recorder);
+            let encoder = self.encoder(&mut recorder.encoder);
             let mut offset = 0;
             for memory in memories {
                 encoder.copy_buffer_to_buffer(memory.buffer(), 0, staging.buffer(), offset, memory.bytes());
@@ -276,6 +281,15 @@ impl Engine {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         staging.buffer().map_async(wgpu::MapMode::Read, 0..staging.bytes(), move |result| drop(sender.send(result)));
         Ok(Pending { engine: self, staging, lengths, submit, receiver })
+    }
+
+    /// What is in a memory.
+    ///
+    /// # Errors
+    /// `Device`, also for an earlier dispatch.
+    pub(crate) fn read_one(&self, memory: &Memory) -> Result<Vec<u8>> {
+        let [bytes]: [Vec<u8>; 1] = self.read(&[memory])?.wait()?.try_into().map_err(|_| self.error("one output was expected"))?;
+        Ok(bytes)
     }
 
     /// Submits what is recorded and waits for everything.
@@ -313,19 +327,24 @@ impl Engine {
         }
     }
 
-    fn encoder<'a>(&self, recorder: &'a mut Recorder) -> &'a mut wgpu::CommandEncoder {
-        recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("halftone") }))
+    fn encoder<'a>(&self, current: &'a mut Option<wgpu::CommandEncoder>) -> &'a mut wgpu::CommandEncoder {
+        current.get_or_insert_with(|| self.new_encoder())
+    }
+
+    fn new_encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("halftone") })
     }
 
     fn submit(&self, recorder: &mut Recorder) -> Result<(u64, wgpu::SubmissionIndex)> {
-        self.encoder(recorder);
-        let (Some(mut encoder), mut times) = (recorder.encoder.take(), recorder.times.take()) else { return Err(self.error("nothing is being recorded")) };
+        let mut encoder = recorder.encoder.take().unwrap_or_else(|| self.new_encoder());
+        let mut times = recorder.times.take();
         let calls = std::mem::take(&mut recorder.calls);
         recorder.filled = 0.0;
         if let Some(times) = &times {
             times.resolve(&mut encoder, calls.len());
         }
         let index = self.queue.submit([encoder.finish()]);
+        self.uploaded.store(0, Ordering::Release);
         let number = self.submits.fetch_add(1, Ordering::AcqRel) + 1;
         self.pool.submitted();
         if let Some(times) = &mut times {
@@ -353,23 +372,27 @@ impl Engine {
         let sum: f64 = flight.calls.iter().map(filled).sum();
         let elapsed: Vec<Duration> =
             measured.unwrap_or_else(|| flight.calls.iter().map(|call| whole.mul_f64(if sum > 0.0 { filled(call) / sum } else { 1.0 })).collect());
+        let mut sums: BTreeMap<Kernel, (u64, Duration)> = BTreeMap::new();
         for (call, elapsed) in flight.calls.iter().zip(elapsed) {
-            self.paces[call.kernel as usize].record(call.work, elapsed);
             self.meter.add(call.kernel, elapsed, call.bytes, call.operations);
+            let (work, time) = sums.entry(call.kernel).or_default();
+            *work += call.work;
+            *time += elapsed;
         }
+        sums.into_iter().for_each(|(kernel, (work, time))| self.paces[kernel as usize].record(work, time));
         Ok(())
     }
 
     fn wait(&self, index: wgpu::SubmissionIndex) -> Result<()> {
-        self.device
-            .poll(PollType::Wait { submission_index: Some(index), timeout: Some(PATIENCE) })
-            .map_err(|e| self.error(format!("no end was seen in {} s: {e}", PATIENCE.as_secs())))?;
-        self.check()
+        let polled = self.device.poll(PollType::Wait { submission_index: Some(index), timeout: Some(PATIENCE) });
+        // A device that was lost does not end either, and that is the cause.
+        self.check()?;
+        polled.map(drop).map_err(|e| self.error(format!("no end was seen in {} s: {e}", PATIENCE.as_secs())))
     }
 
-    /// Fails when an error has been raised since the last time.
+    /// Fails once an error has been raised, from then on always: whose commands it came from is not known.
     fn check(&self) -> Result<()> {
-        self.fault.lock().take().map_or(Ok(()), |detail| Err(self.error(detail)))
+        self.fault.lock().as_ref().map_or(Ok(()), |detail| Err(self.error(detail)))
     }
 }
 
@@ -395,7 +418,7 @@ impl Pending<'_> {
     pub(crate) fn wait(self) -> Result<Vec<Vec<u8>>> {
         let engine = self.engine;
         {
-            let (number, index) = self.submit;
+            let (number, index) = self.submit.clone();
             let recorder = &mut *engine.recorder.lock();
             while recorder.flights.front().is_some_and(|flight| flight.number <= number) {
                 engine.land(recorder)?;
@@ -415,8 +438,13 @@ impl Pending<'_> {
             results.push(result.to_vec());
             rest = tail;
         }
-        drop(view);
-        self.staging.buffer().unmap();
         Ok(results)
+    }
+}
+
+impl Drop for Pending<'_> {
+    /// Whether it was waited for or not: a buffer that is mapped cannot be written again.
+    fn drop(&mut self) {
+        self.staging.buffer().unmap();
     }
 }
