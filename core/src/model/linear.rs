@@ -7,8 +7,7 @@ use crate::codec::Format;
 use crate::compute::gpu::forward::{Matrix, Product, Rows};
 use crate::error::{Error, Result};
 use crate::job::Accelerator;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use crate::numeric::product::{partial_product, times_transposed};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -105,7 +104,7 @@ impl Linear {
     pub(super) fn run(&self, input: Input<'_>) -> Result<Values> {
         match input {
             Input::Host(x) => Ok(Values::Host(self.apply(x))),
-            Input::Device(x) => Ok(Values::Device(self.part(x, 0..x.rows(), 0..self.outputs)?)),
+            Input::Device(x) => Ok(Values::Device(self.part(self.rounded(x)?.as_ref().unwrap_or(x), 0..self.outputs)?)),
         }
     }
 
@@ -114,10 +113,12 @@ impl Linear {
         match input {
             Input::Host(x) => Ok(columns(&self.apply(x), widths).map(Values::Host)),
             Input::Device(x) => {
+                let rounded = self.rounded(x)?;
+                let x = rounded.as_ref().unwrap_or(x);
                 let mut first = 0;
                 let mut parts = Vec::with_capacity(N);
                 for width in widths {
-                    parts.push(Values::Device(self.part(x, 0..x.rows(), first..first + width)?));
+                    parts.push(Values::Device(self.part(x, first..first + width)?));
                     first += width;
                 }
                 parts.try_into().map_err(|_| Error::Input("parts of an output".to_owned()))
@@ -125,16 +126,18 @@ impl Linear {
         }
     }
 
-    /// Some outputs of some rows on a device.
-    pub(super) fn part(&self, x: &Rows, rows: Range<usize>, outputs: Range<usize>) -> Result<Rows> {
+    /// What a device multiplies with, where that is something else.
+    fn rounded(&self, x: &Rows) -> Result<Option<Rows>> {
+        self.arithmetic.rounding().map(|rounding| x.rounded(rounding)).transpose()
+    }
+
+    /// Some outputs on a device.
+    fn part(&self, x: &Rows, outputs: Range<usize>) -> Result<Rows> {
         let Some(Resident { matrix, bias }) = self.resident.as_deref() else {
             return Err(Error::Mismatch { operation: "product on a device", expected: "a weight there".into(), got: "one on the host".into() });
         };
-        let product = Product { rows, outputs, halved: self.arithmetic == Arithmetic::HalvedSums };
-        match self.arithmetic.rounding() {
-            Some(rounding) => x.rounded(rounding)?.times(matrix, bias.as_ref(), &product),
-            None => x.times(matrix, bias.as_ref(), &product),
-        }
+        let product = Product { rows: 0..x.rows(), outputs, halved: self.arithmetic == Arithmetic::HalvedSums };
+        x.times(matrix, bias.as_ref(), &product)
     }
 }
 
@@ -163,7 +166,7 @@ impl Weight {
 }
 
 /// The columns of rows, cut into parts of these widths.
-pub(super) fn columns<const N: usize>(rows: &[f32], widths: [usize; N]) -> [Vec<f32>; N] {
+fn columns<const N: usize>(rows: &[f32], widths: [usize; N]) -> [Vec<f32>; N] {
     let width: usize = widths.iter().sum();
     let mut parts = widths.map(|w| Vec::with_capacity(rows.len() / width.max(1) * w));
     for row in rows.chunks_exact(width) {
@@ -203,34 +206,4 @@ pub(super) fn multiply(x: &[f32], weight: &[f32], inner: usize, arithmetic: Arit
             times_transposed(&x, weight, inner)
         }
     }
-}
-
-/// As [`times_transposed`] over some of the inner columns.
-fn partial_product(a: &[f32], b: &[f32], inner: usize, columns: Range<usize>) -> Vec<f32> {
-    let (rows, outputs) = (a.len() / inner, b.len() / inner);
-    let mut out = vec![0.0; rows * outputs];
-    matmul(
-        MatMut::from_row_major_slice_mut(&mut out, rows, outputs),
-        Accum::Replace,
-        MatRef::from_row_major_slice(a, rows, inner).subcols(columns.start, columns.len()),
-        MatRef::from_row_major_slice(b, outputs, inner).subcols(columns.start, columns.len()).transpose(),
-        1.0,
-        Par::rayon(0),
-    );
-    out
-}
-
-/// A·Bᵀ for row-major A (rows of `inner`) and B (rows of `inner`); the result is row-major, A's rows × B's rows.
-pub fn times_transposed(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
-    let (rows, columns) = (a.len() / inner, b.len() / inner);
-    let mut out = vec![0.0; rows * columns];
-    matmul(
-        MatMut::from_row_major_slice_mut(&mut out, rows, columns),
-        Accum::Replace,
-        MatRef::from_row_major_slice(a, rows, inner),
-        MatRef::from_row_major_slice(b, columns, inner).transpose(),
-        1.0,
-        Par::rayon(0),
-    );
-    out
 }

@@ -5,13 +5,13 @@ use super::metrics::{CellMetric, Subject, powers};
 use super::{Cell, Row};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::compute::KernelCall;
+use crate::compute::{Backend, KernelCall};
 use crate::error::Result;
-use crate::job::{Encoder, JobContext};
+use crate::job::{Encoder, JobContext, zero_non_finite};
 use crate::report::NoticeKind;
 use crate::residual::Candidate;
 use crate::round::{Evidence, Rounder};
-use crate::source::{Source, TensorEntry};
+use crate::source::Source;
 use rayon::prelude::*;
 
 /// What all tensors are measured with.
@@ -29,21 +29,8 @@ impl<'a> Meter<'a> {
 
     /// The bytes of a tensor as [`Self::row`] measured them: codes, then the residual.
     pub fn encoded(&self, index: usize, stored: Candidate) -> Result<Vec<u8>> {
-        let entry = &self.source.tensors[index];
-        let mut weights = self.source.view(index).to_f32()?;
-        self.zero_non_finite(entry, &mut weights);
-        let columns = entry.columns();
-        let importance = self.encoder.inputs.importance(&entry.name, columns);
-        let hessian = self.encoder.inputs.hessian(&entry.name, columns)?;
-        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
         // What there is to tell of it was told when it was measured.
-        let mut bytes = self.encoder.codes(entry, &weights, stored.format, evidence, &mut Vec::new())?;
-        if let Some(residual) = stored.residual {
-            let mut quantized = vec![0.0; weights.len()];
-            stored.format.decode(&bytes, &mut quantized);
-            bytes.extend(residual.encode_for(&self.encoder.inputs, &entry.name, &weights, &quantized, columns)?);
-        }
-        Ok(bytes)
+        self.encoder.encode(index, stored.format, stored.residual).map(|(_, bytes)| bytes)
     }
 
     /// The weights of a tensor after encoding and decoding.
@@ -60,7 +47,9 @@ impl<'a> Meter<'a> {
         let entry = &self.source.tensors[index];
         let (rows, columns) = (entry.rows(), entry.columns());
         let mut weights = self.source.view(index).to_f32()?;
-        self.zero_non_finite(entry, &mut weights);
+        if let Some(remark) = zero_non_finite(&mut weights) {
+            self.cx.reporter.notice(Some(&entry.name), remark);
+        }
         for wanted in candidates.iter().map(|c| c.format) {
             let used = wanted.for_columns(columns);
             if used != wanted {
@@ -90,7 +79,7 @@ impl<'a> Meter<'a> {
                 Some((_, bytes)) => bytes,
                 None => {
                     let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
-                    self.encoder.codes(entry, &weights, stored.format, evidence, &mut remarks)?
+                    self.encoder.codes(entry, &weights, stored.format, evidence, &mut remarks)?.bytes
                 }
             };
             let mut difference = vec![0.0; weights.len()];
@@ -130,20 +119,16 @@ impl<'a> Meter<'a> {
         Ok((row, descriptors))
     }
 
-    fn zero_non_finite(&self, entry: &TensorEntry, weights: &mut [f32]) {
-        let Some(first) = weights.iter().position(|w| !w.is_finite()) else { return };
-        let bad = weights.iter_mut().filter(|w| !w.is_finite());
-        let count = bad.map(|w| *w = 0.0).count() as u64;
-        self.cx.reporter.notice(Some(&entry.name), NoticeKind::NonFinite { count, first });
-    }
-
     /// tr(MHMᵀ) of a matrix of weights or of errors.
     fn layer_power(&self, matrix: &[f32], columns: usize, hessian: &[f32]) -> Result<f64> {
         let mut row_errors = vec![0.0f32; matrix.len() / columns];
-        self.cx.compute(|device| {
+        let mut notices = Vec::new();
+        let measure = |device: &dyn Backend| {
             let call = KernelCall::LayerError { difference: matrix, columns, hessian, row_errors: &mut row_errors };
             device.run(call, &self.cx.cancel)
-        })?;
+        };
+        self.cx.compute(measure, &mut notices)?;
+        notices.into_iter().for_each(|notice| self.cx.reporter.notice(None, notice));
         Ok(row_errors.iter().map(|&e| f64::from(e)).sum::<f64>().max(0.0))
     }
 }
