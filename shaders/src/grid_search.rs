@@ -127,7 +127,7 @@ impl<const W: usize, const B: usize> Groups<W, B> {
 
 impl Tables {
     /// Tables of nothing.
-    pub const fn new() -> Self {
+    pub const fn empty() -> Self {
         let empty = [Wide([0.0; LANES]); ROOM];
         Self { first: empty, second: empty, flip_first: empty, flip_second: empty }
     }
@@ -365,7 +365,7 @@ mod tests {
         judge: impl Fn(&[f32], &[f32], f32, bool, usize, f32),
     ) {
         let rows = Rows::<N, STARTS>::new(grid, levels);
-        let (mut random, mut tables) = (random(), Tables::new());
+        let (mut random, mut tables) = (random(), Tables::empty());
         let top = f32::from(levels[K - 1]);
         for _ in 0..8 {
             let x: [f32; 256] = std::array::from_fn(|_| if ties { random(top).round() } else { random(1.3).powi(2) });

@@ -86,7 +86,7 @@ impl Best {
 #[inline(always)]
 pub fn fit_lattice<L: Lattice<N>, const N: usize>(x: &[f32; 256], w: &[f32; 256]) -> Fit {
     let (xs, ws) = (x.as_chunks::<N>().0, w.as_chunks::<N>().0);
-    let (groups, mut tables) = (L::groups(x, w), Tables::new());
+    let (groups, mut tables) = (L::groups(x, w), Tables::empty());
     let mut largest = [0.0f32; LANES];
     for s in 0..256 / N {
         largest[s] = fold(&xs[s], 0.0, |a, v| max(a, v.abs()));
