@@ -413,12 +413,13 @@ impl Command {
             Self::Quantize(args) => Some(&args.device),
             Self::Compare(args) => Some(&args.device),
             Self::Auto(args) => Some(&args.device),
+            Self::Transform(args) => Some(&args.device),
             _ => None,
         }
     }
 }
 
-fn parse_device(text: &str) -> Result<DeviceChoice, std::convert::Infallible> {
+pub fn parse_device(text: &str) -> Result<DeviceChoice, std::convert::Infallible> {
     text.parse()
 }
 

@@ -47,7 +47,8 @@ struct Outgoing {
     bytes: u64,
 }
 
-/// Writes `source` as `plan` changes it. Changed tensors become `float` (F32, F16 or BF16), vectors F32.
+/// Writes `source` as `plan` changes it. Changed tensors become `float` (F32, F16 or BF16), vectors F32. Rotations are computed by the device of
+/// `cx`: on the CPU the bytes are the same on every machine, on a GPU those of that device, within its tolerance.
 ///
 /// # Errors
 /// `Unsupported` for another element type, for a head of its own where llama.cpp has none, for a path that is not of the source's container;
@@ -66,7 +67,7 @@ pub fn write_model(source: &Source, plan: &Plan, float: DType, path: &Path, cx: 
         gguf::check_separate_head(&source.config.architecture)?;
     }
     let tensors = outgoing(source, plan, float);
-    let view = Transformed::new(source, plan);
+    let view = Transformed::new(source, plan).on(cx);
     let mut hashes = Vec::with_capacity(tensors.len());
     let total = tensors.iter().map(|t| t.bytes).sum();
     let mut done = 0;

@@ -6,7 +6,7 @@ use crate::error::Result;
 use bytemuck::{bytes_of, cast_slice};
 use halftone_shaders::Kernel;
 use halftone_shaders::twin::matmul_quantized::Stored;
-use halftone_shaders::twin::{add, attention, embedding, gate, gram, logits_compare, matmul, matmul_quantized, norm, rope, round_inputs};
+use halftone_shaders::twin::{add, attention, embedding, gate, gram, hadamard, logits_compare, matmul, matmul_quantized, norm, rope, round_inputs};
 
 const ROWS: usize = 5;
 const COLUMNS: usize = 64;
@@ -99,6 +99,13 @@ pub(in crate::compute::gpu) fn check(gpu: &Gpu, kernel: Kernel) -> Result<Option
                 floats.iter().all(|&(w, g)| near(w, g)) && (w.top_before, w.top_after) == (g.top_before, g.top_after)
             };
             return Ok(Some(got.len() >= ROWS && rows.iter().zip(&got).all(alike)));
+        }
+        Kernel::Hadamard => {
+            let mut rows: Vec<f64> = x.iter().zip(y.iter().cycle()).map(|(v, sign)| f64::from(*v) * f64::from(*sign)).collect();
+            hadamard::hadamard(&mut rows, 16, 4, 0.25);
+            want = rows.iter().map(|v| *v as f32).collect();
+            let params = hadamard::Params { count: size as u32, size: size as u32, signed: 1, ..hadamard::passes(16, 4)[0] };
+            run(bytes_of(&params), &[other, Operand::Changed(cast_slice(&x))])?
         }
         _ => return Ok(None),
     };
