@@ -3,6 +3,29 @@
 use crate::params::{Uniform, UniformLayout};
 use crate::twin;
 
+/// What an adapter may have beyond the least, and kernels use where it is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Extensions {
+    /// Threads that run together reduce without shared memory.
+    pub subgroups: bool,
+    /// 16-bit floats.
+    pub halves: bool,
+}
+
+impl Extensions {
+    /// Everything.
+    pub const ALL: Self = Self { subgroups: true, halves: true };
+
+    /// What stands in for a part of `wgsl/common/`, with the directive that it needs.
+    fn instead(self, common: &str) -> Option<(&'static str, &'static str)> {
+        match common {
+            "reduce" if self.subgroups => Some(("", include_str!("../wgsl/common/reduce_subgroups.wgsl"))),
+            "halves" if self.halves => Some(("enable f16;\n", include_str!("../wgsl/common/halves_f16.wgsl"))),
+            _ => None,
+        }
+    }
+}
+
 /// What a kernel does with a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindingKind {
@@ -42,14 +65,18 @@ macro_rules! kernels {
                 match self { $(Self::$variant => stringify!($stem)),+ }
             }
 
-            /// Its source.
-            pub const fn wgsl(self) -> &'static str {
-                match self {
-                    $(Self::$variant => concat!(
-                        $($(include_str!(concat!("../wgsl/common/", stringify!($common), ".wgsl")), "\n",)+)?
-                        include_str!(concat!("../wgsl/", stringify!($stem), ".wgsl"))
+            /// Its source, for a device that has these.
+            pub fn wgsl(self, device: Extensions) -> String {
+                let (common, own): (&[(&str, &str)], &str) = match self {
+                    $(Self::$variant => (
+                        &[$($((stringify!($common), include_str!(concat!("../wgsl/common/", stringify!($common), ".wgsl")))),+)?],
+                        include_str!(concat!("../wgsl/", stringify!($stem), ".wgsl")),
                     )),+
-                }
+                };
+                // Directives come before everything else.
+                let parts = common.iter().map(|&(name, plain)| device.instead(name).unwrap_or(("", plain)));
+                let (directives, parts): (Vec<_>, Vec<_>) = parts.chain([("", own)]).unzip();
+                directives.concat() + &parts.join("\n")
             }
 
             /// Threads of a workgroup in x, y, z.
@@ -79,7 +106,7 @@ kernels! {
     "Multiplications and additions, for the speed of its arithmetic."
     MultiplyAdd multiply_add [256, 1] { Read values, Write results };
     "Power sums and histogram."
-    Statistics statistics [256, 1] { Read values, Read edges, Write counts, Write partials };
+    Statistics statistics with reduce [256, 1] { Read values, Read edges, Write counts, Write partials };
     "Blocks with one scale: Q4_0, Q5_0, Q8_0, IQ4_NL."
     EncodeBlocks encode_blocks with exact blocks scale_search [256, 1] { Read weights, Read importance, Write encoded };
     "Super-blocks with integer scales: Q3_K, Q6_K, IQ4_XS."
@@ -99,11 +126,11 @@ kernels! {
     "A linear."
     Matmul matmul with product [16, 16] { Read x, Read weights, Read bias, Write y };
     "A linear whose weight is as it is stored."
-    MatmulQuantized matmul_quantized with product [16, 16] { Read x, Read weights, Read bias, Write y };
+    MatmulQuantized matmul_quantized with product halves [16, 16] { Read x, Read weights, Read bias, Write y };
     "The lower triangle of XᵀX."
     Gram gram [16, 16] { Read x, Write sums };
     "RMSNorm and LayerNorm."
-    Norm norm [64, 1] { Read x, Read gamma, Read beta, Write y };
+    Norm norm with reduce [64, 1] { Read x, Read gamma, Read beta, Write y };
     "Rotary positions."
     Rope rope [256, 1] { Read angles, Read positions, Write x };
     "Attention with a running softmax."
@@ -121,7 +148,7 @@ kernels! {
     "What is nearest to each level of a codebook: counts, weights and weighted sums."
     LloydStep lloyd_step [64, 1] { Read values, Read scales, Read importance, Read boundaries, Write counts, Write partials };
     "Divergence and most likely tokens of two matrices of logits."
-    LogitsCompare logits_compare [256, 1] { Read before, Read after, Read targets, Write results };
+    LogitsCompare logits_compare with reduce [256, 1] { Read before, Read after, Read targets, Write results };
     "What the columns outside a panel ask of those in it."
     FeedbackProduct feedback_product [8, 8] { Read matrix, Read delta, Write corrections };
     "The columns of a panel, rounded one after the other."

@@ -15,4 +15,4 @@ pub mod levels;
 pub mod params;
 pub mod twin;
 
-pub use kernel::{Binding, BindingKind, Kernel};
+pub use kernel::{Binding, BindingKind, Extensions, Kernel};

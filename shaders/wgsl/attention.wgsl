@@ -30,6 +30,7 @@ var<workgroup> scores: array<f32, 1056>;
 var<workgroup> highest: array<f32, SIDE>;
 var<workgroup> sums: array<f32, SIDE>;
 var<workgroup> factors: array<f32, SIDE>;
+var<workgroup> parts: array<f32, 256>;
 
 fn capped(score: f32) -> f32 {
     if params.cap == 0.0 {
@@ -70,6 +71,41 @@ fn load_right(thread: u32, channel: u32, first_key: u32, tile: vec4<u32>, of_val
 }
 
 var<private> workgroup_head: u32;
+
+// Scores into weights, the running maxima and sums with them: eight threads a query, each with every eighth key.
+fn soften(thread: u32) {
+    let query = thread / 8u;
+    let before = highest[query];
+    var top = before;
+    for (var j = thread % 8u; j < SIDE; j += 8u) {
+        top = max(top, scores[query * PITCH + j]);
+    }
+    parts[thread] = top;
+    workgroupBarrier();
+    for (var part = 0u; part < 8u; part += 1u) {
+        top = max(top, parts[query * 8u + part]);
+    }
+    workgroupBarrier();
+    var sum = 0.0;
+    for (var j = thread % 8u; j < SIDE; j += 8u) {
+        let at = query * PITCH + j;
+        let weight = select(exp(scores[at] - top), 0.0, scores[at] <= NONE);
+        scores[at] = weight;
+        sum += weight;
+    }
+    parts[thread] = sum;
+    workgroupBarrier();
+    if thread % 8u == 0u {
+        let factor = exp(before - top);
+        sum = sums[query] * factor;
+        for (var part = 0u; part < 8u; part += 1u) {
+            sum += parts[thread + part];
+        }
+        highest[query] = top;
+        factors[query] = factor;
+        sums[query] = sum;
+    }
+}
 
 // 32 channels of the output from 32 weights and values.
 fn advance(output: vec4<f32>, thread: u32, channel: u32, first_key: u32, tile: vec4<u32>) -> vec4<f32> {
@@ -165,23 +201,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         scores[(row + 16u) * PITCH + column] = masked(score.z, row + 16u, key + column, tile, own);
         scores[(row + 16u) * PITCH + column + 16u] = masked(score.w, row + 16u, key + column + 16u, tile, own);
         workgroupBarrier();
-        if thread < SIDE {
-            var top = highest[thread];
-            for (var j = 0u; j < SIDE; j += 1u) {
-                top = max(top, scores[thread * PITCH + j]);
-            }
-            let factor = exp(highest[thread] - top);
-            var sum = sums[thread] * factor;
-            for (var j = 0u; j < SIDE; j += 1u) {
-                let at = thread * PITCH + j;
-                let weight = select(exp(scores[at] - top), 0.0, scores[at] <= NONE);
-                scores[at] = weight;
-                sum += weight;
-            }
-            highest[thread] = top;
-            factors[thread] = factor;
-            sums[thread] = sum;
-        }
+        soften(thread);
         o0 = advance(o0, thread, 0u, key, tile);
         if params.dim > 32u {
             o1 = advance(o1, thread, 32u, key, tile);

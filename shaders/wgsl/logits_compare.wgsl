@@ -27,43 +27,19 @@ const THREADS = 256u;
 const LOWEST = -3.4e38;
 const NOBODY = 0xffffffffu;
 
+alias Value = vec2<f32>;
+
 var<workgroup> values: array<vec2<f32>, THREADS>;
 var<workgroup> indices: array<vec2<u32>, THREADS>;
-
-fn largest(thread: u32, value: vec2<f32>) -> vec2<f32> {
-    workgroupBarrier();
-    values[thread] = value;
-    workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if thread < half {
-            values[thread] = max(values[thread], values[thread + half]);
-        }
-        workgroupBarrier();
-    }
-    return values[0];
-}
-
-fn total(thread: u32, value: vec2<f32>) -> vec2<f32> {
-    workgroupBarrier();
-    values[thread] = value;
-    workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if thread < half {
-            values[thread] += values[thread + half];
-        }
-        workgroupBarrier();
-    }
-    return values[0];
-}
 
 // Whether a comes before b in the order of likeliness: larger, or as large and earlier.
 fn leads(a: f32, a_index: u32, b: f32, b_index: u32) -> bool {
     return a > b || (a == b && a_index < b_index);
 }
 
-// p (d + e^-d - 1), the share of one token in the divergence. All shares are positive, so that nothing cancels, and an error of both
+// p (d + e^-d - 1), the part of one token in the divergence. All shares are positive, so that nothing cancels, and an error of both
 // normalisations counts by its square.
-fn share(p: f32, log_p: f32, log_q: f32) -> f32 {
+fn part_of(p: f32, log_p: f32, log_q: f32) -> f32 {
     let d = log_p - log_q;
     if abs(d) < 0.25 {
         return p * d * d * (0.5 + d * (-1.0 / 6.0 + d * (1.0 / 24.0 + d * (-1.0 / 120.0 + d * (1.0 / 720.0)))));
@@ -73,25 +49,26 @@ fn share(p: f32, log_p: f32, log_q: f32) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let row = workgroup.x;
+fn main(at: Place) {
+    let thread = at.thread;
+    let row = at.workgroup.x;
     let first = row * params.columns;
     var top = vec2<f32>(LOWEST);
     for (var i = thread; i < params.columns; i += THREADS) {
         top = max(top, vec2<f32>(before[first + i], after[first + i]));
     }
-    top = largest(thread, top);
+    top = largest(at, top);
     var sum = vec2<f32>();
     for (var i = thread; i < params.columns; i += THREADS) {
         sum += exp(vec2<f32>(before[first + i], after[first + i]) - top);
     }
-    let log_sum = log(total(thread, sum));
+    let log_sum = log(total(at, sum));
     var divergence = 0.0;
     for (var i = thread; i < params.columns; i += THREADS) {
         let logs = vec2<f32>(before[first + i], after[first + i]) - top - log_sum;
-        divergence += share(exp(logs.x), logs.x, logs.y);
+        divergence += part_of(exp(logs.x), logs.x, logs.y);
     }
-    divergence = total(thread, vec2<f32>(divergence, 0.0)).x;
+    divergence = total(at, vec2<f32>(divergence, 0.0)).x;
     if thread == 0u {
         results[row].divergence = divergence;
         results[row].nll_before = 0.0;

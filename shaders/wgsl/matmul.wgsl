@@ -1,4 +1,4 @@
-// The weights of a product, as f32; the product itself is parts/product.wgsl.
+// The weights of a product, as f32; the product itself is common/product.wgsl.
 
 @group(0) @binding(2) var<storage, read> weights: array<f32>;
 

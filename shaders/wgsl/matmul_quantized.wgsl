@@ -1,5 +1,5 @@
 // The weights of a product as they are stored, decoded on their way into the tile: what src/twin/matmul_quantized.rs defines; the product
-// itself is parts/product.wgsl. Four columns never leave a block, and rows are whole blocks.
+// itself is common/product.wgsl. Four columns never leave a block, and rows are whole blocks.
 
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
 
@@ -22,19 +22,6 @@ fn word(at: u32) -> u32 {
         return low;
     }
     return low | (weights[min(index + 1u, arrayLength(&weights) - 1u)] << (32u - shift));
-}
-
-// A half as f32, exactly.
-fn half(bits: u32) -> f32 {
-    let sign = (bits & 0x8000u) << 16u;
-    let rest = bits & 0x7fffu;
-    if rest < 0x0400u {
-        return bitcast<f32>(sign | bitcast<u32>(f32(rest) * 5.9604644775390625e-8));
-    }
-    if rest >= 0x7c00u {
-        return bitcast<f32>(sign | 0x7f800000u | ((rest & 0x03ffu) << 13u));
-    }
-    return bitcast<f32>(sign | ((rest << 13u) + 0x38000000u));
 }
 
 fn half_at(at: u32) -> f32 {
@@ -67,7 +54,7 @@ fn decode(row: u32, column: u32) -> vec4<f32> {
         case F16: {
             let low = word(at + column * 2u);
             let high = word(at + column * 2u + 4u);
-            return vec4<f32>(half(low & 0xffffu), half(low >> 16u), half(high & 0xffffu), half(high >> 16u));
+            return vec4<f32>(two_halves(low), two_halves(high));
         }
         case BF16: {
             let low = word(at + column * 2u);
@@ -97,7 +84,8 @@ fn decode(row: u32, column: u32) -> vec4<f32> {
                 let top = word(block + 16u + j % 32u) >> (j / 32u);
                 levels += 16.0 * vec4<f32>((vec4<u32>(top) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(1u));
             }
-            return half(scales & 0xffffu) * of_run.x * levels - half(scales >> 16u) * of_run.y;
+            let factors = two_halves(scales);
+            return factors.x * of_run.x * levels - factors.y * of_run.y;
         }
         case Q6_K: {
             let block = at + column / 256u * 210u;

@@ -15,25 +15,12 @@ struct Params {
 
 const THREADS = 64u;
 
-var<workgroup> sums: array<f32, THREADS>;
-
-// The sum over the workgroup, for all of its threads.
-fn total(thread: u32, value: f32) -> f32 {
-    workgroupBarrier();
-    sums[thread] = value;
-    workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if thread < half {
-            sums[thread] += sums[thread + half];
-        }
-        workgroupBarrier();
-    }
-    return sums[0];
-}
+alias Value = f32;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let row = workgroup.y * grid.x + workgroup.x;
+fn main(place: Place) {
+    let thread = place.thread;
+    let row = place.workgroup.y * place.grid.x + place.workgroup.x;
     if row >= params.rows {
         return;
     }
@@ -44,14 +31,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
         for (var i = thread; i < params.columns; i += THREADS) {
             sum += x[first + i];
         }
-        mean = total(thread, sum) / f32(params.columns);
+        mean = total(place, sum) / f32(params.columns);
     }
     var squares = 0.0;
     for (var i = thread; i < params.columns; i += THREADS) {
         let value = x[first + i] - mean;
         squares += value * value;
     }
-    let scale = 1.0 / sqrt(total(thread, squares) / f32(params.columns) + params.eps);
+    let scale = 1.0 / sqrt(total(place, squares) / f32(params.columns) + params.eps);
     for (var i = thread; i < params.columns; i += THREADS) {
         var value = (x[first + i] - mean) * scale * gamma[i];
         if params.centred != 0u {

@@ -18,7 +18,8 @@ const THREADS = 256u;
 const BINS = 128u;
 
 var<workgroup> histogram: array<atomic<u32>, 130>;
-var<workgroup> sums: array<vec4<f32>, THREADS>;
+
+alias Value = vec4<f32>;
 
 fn key(bits: u32) -> u32 {
     if bits == 0x80000000u {
@@ -39,8 +40,9 @@ fn bin_of(value: u32) -> u32 {
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let first = workgroup.x * params.per_workgroup;
+fn main(place: Place) {
+    let thread = place.thread;
+    let first = place.workgroup.x * params.per_workgroup;
     let end = min(first + params.per_workgroup, params.count);
     var sum = vec4<f32>();
     for (var i = first + thread; i < end; i += THREADS) {
@@ -55,16 +57,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             sum += vec4<f32>(x, square, square * x, square * square);
         }
     }
-    sums[thread] = sum;
-    workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if thread < half {
-            sums[thread] += sums[thread + half];
-        }
-        workgroupBarrier();
-    }
+    // Its barriers also end the counting.
+    sum = total(place, sum);
     if thread == 0u {
-        partials[workgroup.x] = sums[0];
+        partials[place.workgroup.x] = sum;
     }
     if thread < BINS + 2u {
         atomicAdd(&counts[thread], atomicLoad(&histogram[thread]));

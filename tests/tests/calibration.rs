@@ -128,11 +128,18 @@ fn experts_without_tokens_are_named_and_the_model_is_quantized_all_the_same() {
         assert!(coverage.without_tokens.len() >= 4 && coverage.fewest == 0 && coverage.experts == 12, "{coverage}");
         let named = notices.iter().filter(|n| n.starts_with("blk.0.ffn_gate_exps.weight: no token of this text reached expert")).count();
         assert!(named == 1 && notices.len() == 2, "one a block: {notices:?}");
-        let (recipe, cx) = (recipe(&source, "Q4_0", "nearest"), JobContext::silent());
-        let job = QuantizeOptions { folder: folder.path().join(&source.fingerprint) };
-        let artifact = quantize(&source, Some(&calibration), &recipe, &job, &cx).unwrap();
-        let finite = artifact.tensors().all(|t| t.weight_error.is_finite() && t.weight_error < 0.1);
-        assert!(finite && artifact.tensors().count() == recipe.tensors.len(), "every expert, none rounded as if its inputs were nothing");
+        // The second has one scale for a whole stack.
+        for name in ["Q4_0", "INT8-tensor"] {
+            let (recipe, cx) = (recipe(&source, name, "nearest"), JobContext::silent());
+            let job = QuantizeOptions { folder: folder.path().join(format!("{}-{name}", source.fingerprint)) };
+            let artifact = quantize(&source, Some(&calibration), &recipe, &job, &cx).unwrap();
+            let finite = artifact.tensors().all(|t| t.weight_error.is_finite() && t.weight_error < 0.1);
+            assert!(finite && artifact.tensors().count() == recipe.tensors.len(), "every expert, none rounded as if its inputs were nothing");
+            for tensor in source.tensors.iter().filter(|t| t.shape.len() == 3) {
+                let (header, bytes) = artifact.tensor(&tensor.name).unwrap();
+                assert_eq!(bytes.len() as u64, header.stored_as.tensor_bytes(tensor.rows(), tensor.columns()), "{name}: {}", tensor.name);
+            }
+        }
     }
 }
 

@@ -82,9 +82,10 @@ fn text(report: &DeviceReport) -> String {
         })
         .collect();
     format!(
-        "{}, {}\ntimes: {}\nmemory {:.1} GB/s by a copy, arithmetic {:.1} GFLOP/s in registers\n\n{}",
+        "{}, {}\nextensions: {}\ntimes: {}\nmemory {:.1} GB/s by a copy, arithmetic {:.1} GFLOP/s in registers\n\n{}",
         report.device.name,
         report.device.driver,
+        if report.device.extensions.is_empty() { "none".to_owned() } else { report.device.extensions.join(", ") },
         if report.timestamps { "the device's own" } else { "of whole submits (the device has no timestamps)" },
         report.peaks.bytes_per_second / 1e9,
         report.peaks.operations_per_second / 1e9,

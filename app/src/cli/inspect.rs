@@ -14,9 +14,17 @@ pub fn devices(session: &Session) -> anyhow::Result<()> {
     print::result(session.global.json, &devices, || {
         let rows: Vec<Vec<String>> = devices
             .iter()
-            .map(|d| vec![d.name.clone(), d.driver.clone(), if d.is_software { "software" } else { "hardware" }.to_owned(), print::size(d.max_binding_bytes)])
+            .map(|d| {
+                vec![
+                    d.name.clone(),
+                    d.driver.clone(),
+                    if d.is_software { "software" } else { "hardware" }.to_owned(),
+                    d.extensions.join(", "),
+                    if d.max_binding_bytes == u64::MAX { "no limit".to_owned() } else { print::size(d.max_binding_bytes) },
+                ]
+            })
             .collect();
-        print::table(&["device", "driver", "kind", "largest binding"], &rows)
+        print::table(&["device", "driver", "kind", "extensions", "largest binding"], &rows)
     })
 }
 

@@ -90,9 +90,8 @@ impl<'a> Collector<'a> {
         self.check_device()?;
         let Some(device) = &self.device else { return Ok(()) };
         for (key, sum) in std::mem::take(&mut self.resident) {
-            let sums = device.attempt(|_| sum.read())?.ok_or_else(|| device.lost("sums of a calibration"))?;
             if let Some(gram) = self.inputs.get_mut(&key).and_then(|input| input.gram.as_mut()) {
-                gram.par_iter_mut().zip(sums).for_each(|(gram, sum)| *gram += sum);
+                device.attempt(|_| sum.add_to(gram))?.ok_or_else(|| device.lost("sums of a calibration"))?;
             }
         }
         Ok(())

@@ -81,17 +81,6 @@ impl IntFormat {
         (scale, zero.first().copied().unwrap_or(self.middle()))
     }
 
-    /// Writes groups from codes (one byte each), scales and zero points (one a group; ignored when symmetric).
-    /// Scales are rounded to half precision. Only for groups.
-    pub fn pack(self, codes: &[u8], scales: &[f32], zeros: &[u8], out: &mut [u8]) {
-        let layout = self.layout();
-        for (i, (block, codes)) in out.chunks_exact_mut(layout.block_bytes).zip(codes.chunks_exact(layout.block_columns)).enumerate() {
-            let (header, packed) = block.split_at_mut(self.header_bytes());
-            self.put_header(header, scales[i], zeros[i]);
-            put_codes(self.bits, packed, codes);
-        }
-    }
-
     /// Reads codes, scales and zero points of encoded rows, one of the latter for each group, row, or the tensor: what exporters repack.
     /// Zero points of symmetric formats are [`Self::middle`].
     pub fn unpack(self, bytes: &[u8], columns: usize, codes: &mut [u8]) -> (Vec<f32>, Vec<u8>) {
@@ -202,16 +191,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Groups from codes (one byte each), scales and zero points.
+    fn pack(format: IntFormat, codes: &[u8], scales: &[f32], zeros: &[u8], out: &mut [u8]) {
+        let layout = format.layout();
+        for (i, (block, codes)) in out.chunks_exact_mut(layout.block_bytes).zip(codes.chunks_exact(layout.block_columns)).enumerate() {
+            let (header, packed) = block.split_at_mut(format.header_bytes());
+            format.put_header(header, scales[i], zeros[i]);
+            put_codes(format.bits, packed, codes);
+        }
+    }
+
     proptest! {
         #[test]
-        fn unpack_returns_what_pack_was_given(bits in 2u8..=8, eights in 1usize..6, symmetric: bool, seed in proptest::collection::vec(any::<u8>(), 96)) {
+        fn unpack_returns_what_was_packed(bits in 2u8..=8, eights in 1usize..6, symmetric: bool, seed in proptest::collection::vec(any::<u8>(), 96)) {
             let format = IntFormat { bits, scope: Granularity::Group(8 * eights as u16), symmetric };
             let group = 8 * eights;
             let codes: Vec<u8> = (0..2 * group).map(|i| seed[i % 96] & format.top()).collect();
             let scales = [0.25, f32::from(seed[0])];
             let zeros = if symmetric { [format.middle(); 2] } else { [seed[1] & format.top(), 0] };
             let mut bytes = vec![0; 2 * format.layout().block_bytes];
-            format.pack(&codes, &scales, &zeros, &mut bytes);
+            pack(format, &codes, &scales, &zeros, &mut bytes);
             let mut codes2 = vec![0; codes.len()];
             let (scales2, zeros2) = format.unpack(&bytes, 2 * group, &mut codes2);
             prop_assert_eq!(&codes, &codes2, "codes");

@@ -26,7 +26,7 @@ pub struct Cpu {
 impl Default for Cpu {
     fn default() -> Self {
         let driver = format!("{} threads, {}", rayon::current_num_threads(), std::env::consts::ARCH);
-        Self { capabilities: Capabilities { name: "CPU".to_owned(), driver, is_software: false, max_binding_bytes: u64::MAX } }
+        Self { capabilities: Capabilities { name: "CPU".to_owned(), driver, is_software: false, extensions: Vec::new(), max_binding_bytes: u64::MAX } }
     }
 }
 

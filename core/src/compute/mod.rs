@@ -60,6 +60,8 @@ pub struct Capabilities {
     pub driver: String,
     /// Runs on the CPU in disguise.
     pub is_software: bool,
+    /// What it has beyond the least, that kernels use.
+    pub extensions: Vec<&'static str>,
     /// Largest storage binding, bytes.
     pub max_binding_bytes: u64,
 }

@@ -87,14 +87,19 @@ impl JobContext {
         found
     }
 
-    /// Runs `work` on [`Self::backend`]. A device that fails is told, and the CPU does this and all that follows.
+    /// Lets this be the device that was asked for, for tests.
+    pub fn use_backend(&self, backend: Arc<dyn Backend>) {
+        *self.opened.0.lock() = Some(Opened::new(&self.device, backend));
+    }
+
+    /// Runs `work` on [`Self::backend`]. A device that fails is a notice, and the CPU does this and all that follows.
     ///
     /// # Errors
     /// What `work` says; of a failing device only when the CPU failed too.
-    pub fn compute<R>(&self, mut work: impl FnMut(&dyn Backend) -> Result<R>) -> Result<R> {
+    pub fn compute<R>(&self, mut work: impl FnMut(&dyn Backend) -> Result<R>, notices: &mut Vec<NoticeKind>) -> Result<R> {
         match work(&*self.backend()) {
             Err(error @ Error::Device { .. }) => {
-                self.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
+                notices.push(NoticeKind::DeviceFallback { reason: error.to_string() });
                 self.opened.give_up(&self.device);
                 work(&*self.backend())
             }

@@ -3,7 +3,7 @@
 use super::{JobContext, RecordHeader, StoredResidual};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::compute::{self, KernelCall};
+use crate::compute::{Backend, DeviceChoice, KernelCall, encoder};
 use crate::error::Result;
 use crate::numeric::metric;
 use crate::report::{Notice, NoticeKind};
@@ -18,6 +18,14 @@ pub(crate) struct Encoder<'a> {
     pub(crate) inputs: Inputs<'a>,
     rounder: &'static dyn Rounder,
     cx: &'a JobContext,
+}
+
+/// The codes of a tensor.
+#[derive(Default)]
+pub(crate) struct Codes {
+    pub(crate) bytes: Vec<u8>,
+    /// As [`RecordHeader::device`].
+    pub(crate) device: Option<String>,
 }
 
 impl<'a> Encoder<'a> {
@@ -53,7 +61,7 @@ impl<'a> Encoder<'a> {
         let cross = if self.rounder.uses_original_inputs() { self.inputs.cross(&entry.name, columns) } else { None };
         let (importance, hessian) = (importance.as_deref(), hessian.as_deref());
         let evidence = Evidence { importance, hessian, cross: cross.as_deref(), gpu: None, cancel: Some(&self.cx.cancel) };
-        let mut bytes = self.codes(entry, &weights, format, evidence, &mut notices)?;
+        let Codes { mut bytes, device } = self.codes(entry, &weights, format, evidence, &mut notices)?;
         let mut decoded = vec![0.0; weights.len()];
         format.decode(&bytes, &mut decoded);
         let residual = match residual {
@@ -72,40 +80,56 @@ impl<'a> Encoder<'a> {
         let weight_error = metric::relative_error(&weights, &decoded).min(f64::MAX);
         let notices = notices.into_iter().map(|kind| Notice { tensor: Some(entry.name.clone()), kind }).collect();
         let hash = blake3::hash(&bytes).to_hex().to_string();
-        Ok((RecordHeader { tensor: entry.name.clone(), stored_as: format, columns, residual, weight_error, hash, notices }, bytes))
+        Ok((RecordHeader { tensor: entry.name.clone(), stored_as: format, columns, residual, weight_error, hash, device, notices }, bytes))
     }
 
-    /// The codes of a tensor's weights.
-    pub(crate) fn codes(&self, entry: &TensorEntry, weights: &[f32], format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
+    /// The codes of a tensor's weights, and what there is to tell of them.
+    pub(crate) fn codes(&self, entry: &TensorEntry, weights: &[f32], format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Codes> {
         let columns = entry.columns();
         let experts = match entry.shape[..] {
             [count, _, _] => self.inputs.expert_importance(&entry.name, count, columns),
             _ => None,
         };
         let Some(experts) = experts else { return self.round(weights, columns, format, evidence, notices) };
+        if format.layout().tensor_head > 0 {
+            let text = format!("its experts are weighted alike, because {format} has something that the whole stack shares");
+            notices.push(NoticeKind::Other { text });
+            return self.round(weights, columns, format, evidence, notices);
+        }
         // Each expert by what it saw; rows are encoded on their own, so that the stack is its experts one after the other.
-        let (mut bytes, rows) = (Vec::new(), weights.len() / experts.len().max(1));
+        let (mut all, rows) = (Codes::default(), weights.len() / experts.len().max(1));
         for (weights, importance) in weights.chunks(rows.max(1)).zip(&experts) {
             let evidence = Evidence { importance: Some(importance), ..evidence };
-            bytes.extend(self.round(weights, columns, format, evidence, notices)?);
+            let codes = self.round(weights, columns, format, evidence, notices)?;
+            all.bytes.extend(codes.bytes);
+            all.device = all.device.or(codes.device);
         }
         notices.dedup();
-        Ok(bytes)
+        Ok(all)
     }
 
-    fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Vec<u8>> {
-        if compute::encoder(format).is_some() && !(self.rounder.uses_hessian() && evidence.hessian.is_some()) {
+    fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>, notices: &mut Vec<NoticeKind>) -> Result<Codes> {
+        let by_feedback = self.rounder.uses_hessian() && evidence.hessian.is_some();
+        let has_kernel = if by_feedback { self.rounder.runs_on_a_device(format) } else { encoder(format).is_some() };
+        // Floats are only narrowed.
+        if !has_kernel && !matches!(format, Format::F32 | Format::F16 | Format::Bf16) && matches!(self.cx.device, DeviceChoice::Gpu | DeviceChoice::Named(_)) {
+            let how = if by_feedback { self.rounder.name() } else { "rounding to nearest" };
+            // Of the job: the same sentence is told once.
+            self.cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: format!("{how} has no kernel for {format}") });
+        }
+        if has_kernel && !by_feedback {
             if self.rounder.uses_hessian() {
                 notices.push(NoticeKind::Other { text: without_matrix(self.rounder.name()) });
             }
             let mut bytes = vec![0; format.tensor_bytes(weights.len() / columns, columns) as usize];
             let importance = evidence.importance.unwrap_or_default();
-            self.cx.compute(|device| device.run(KernelCall::Encode { format, weights, columns, importance, bytes: &mut bytes }, &self.cx.cancel))?;
-            return Ok(bytes);
+            let encode = |device: &dyn Backend| device.run(KernelCall::Encode { format, weights, columns, importance, bytes: &mut bytes }, &self.cx.cancel);
+            self.cx.compute(encode, notices)?;
+            return Ok(Codes { bytes, device: None });
         }
-        let rounded = self.cx.compute(|device| self.rounder.round(weights, columns, format, Evidence { gpu: device.gpu(), ..evidence }))?;
+        let rounded = self.cx.compute(|device| self.rounder.round(weights, columns, format, Evidence { gpu: device.gpu(), ..evidence }), notices)?;
         notices.extend(rounded.remark.map(|text| NoticeKind::Other { text }));
-        Ok(rounded.bytes)
+        Ok(Codes { bytes: rounded.bytes, device: rounded.device })
     }
 }
 

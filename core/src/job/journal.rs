@@ -33,6 +33,10 @@ pub struct RecordHeader {
     pub weight_error: f64,
     /// blake3 of the bytes.
     pub hash: String,
+    /// The GPU whose error feedback chose the codes: another, or the CPU, chooses as good ones that need not be the same. None where the bytes
+    /// do not depend on the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Notices about it.
     pub notices: Vec<Notice>,
 }
@@ -46,7 +50,7 @@ pub struct StoredResidual {
     pub bytes: u64,
 }
 
-/// What `job.toml` says; all of it but the recipe's wording decides the bytes of the records.
+/// What `job.toml` says; with the devices that records name, all of it but the recipe's wording decides their bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Job {
     tool: String,

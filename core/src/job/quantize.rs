@@ -7,7 +7,6 @@ use super::record::Record;
 use super::{Artifact, JobContext};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::compute::{DeviceChoice, encoder};
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
 use crate::report::NoticeKind;
@@ -40,7 +39,7 @@ pub(super) struct Task {
 pub fn quantize(source: &Source, calibration: Option<&Calibration>, recipe: &Recipe, options: &QuantizeOptions, cx: &JobContext) -> Result<Artifact> {
     let rounder = check(source, calibration, recipe)?;
     let tasks = tasks(source, recipe)?;
-    tell_differences(calibration, recipe, rounder, &tasks, cx);
+    tell_differences(calibration, recipe, cx);
     let journal = Journal::begin(&options.folder, recipe, calibration.map(Calibration::hash))?;
     let encoder = Encoder::new(source, calibration, rounder, cx);
     let total = tasks.iter().map(|t| source.tensors[t.index].size_bytes).sum();
@@ -118,7 +117,7 @@ pub(super) fn check(source: &Source, calibration: Option<&Calibration>, recipe: 
 }
 
 /// Tells what is done otherwise than asked, for the job as a whole.
-fn tell_differences(calibration: Option<&Calibration>, recipe: &Recipe, rounder: &dyn Rounder, tasks: &[Task], cx: &JobContext) {
+fn tell_differences(calibration: Option<&Calibration>, recipe: &Recipe, cx: &JobContext) {
     match (&recipe.calibration, calibration) {
         (Some(_), None) => cx.reporter.notice(None, NoticeKind::NoStatistics),
         (Some(wanted), Some(given)) if *wanted != given.hash() => {
@@ -126,18 +125,5 @@ fn tell_differences(calibration: Option<&Calibration>, recipe: &Recipe, rounder:
             cx.reporter.notice(None, NoticeKind::Other { text });
         }
         _ => {}
-    }
-    if matches!(cx.device, DeviceChoice::Gpu | DeviceChoice::Named(_)) {
-        let by_feedback = rounder.uses_hessian() && calibration.is_some();
-        // Floats are only narrowed.
-        let is_plain = |format: Format| matches!(format, Format::F32 | Format::F16 | Format::Bf16);
-        let has_kernel = |format: Format| is_plain(format) || if by_feedback { rounder.runs_on_a_device(format) } else { encoder(format).is_some() };
-        let mut without: Vec<String> = tasks.iter().filter(|task| !has_kernel(task.format)).map(|task| task.format.to_string()).collect();
-        without.sort();
-        without.dedup();
-        if !without.is_empty() {
-            let how = if by_feedback { rounder.name() } else { "rounding to nearest" };
-            cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: format!("{how} has no kernel for {}", without.join(", ")) });
-        }
     }
 }

@@ -94,7 +94,16 @@ mod tests {
     fn written(folder: &Path) -> std::path::PathBuf {
         let (path, bytes) = (folder.join("0000.rec"), [7u8; 100]);
         let hash = blake3::hash(&bytes).to_hex().to_string();
-        let header = RecordHeader { tensor: "t".into(), stored_as: Format::F16, columns: 50, residual: None, weight_error: 0.25, hash, notices: Vec::new() };
+        let header = RecordHeader {
+            tensor: "t".into(),
+            stored_as: Format::F16,
+            columns: 50,
+            residual: None,
+            weight_error: 0.25,
+            hash,
+            device: None,
+            notices: Vec::new(),
+        };
         write(&path, &header, &bytes).unwrap();
         path
     }

@@ -3,8 +3,7 @@
 //! The roundings are those of ggml's CPU kernels: a weight of a block type is never multiplied with floats, but with activations rounded
 //! to 8-bit blocks (Q8_0 and Q8_1 of 32, Q8_K of 256 along the row). Invariant: `F32` leaves every bit alone.
 
-use half::{bf16, f16};
-use halftone_shaders::twin::round_inputs::Rounding;
+use halftone_shaders::twin::round_inputs::{Rounding, round_inputs};
 use rayon::prelude::*;
 
 /// How the input of a linear (or a cached key or value) is represented when it is multiplied.
@@ -26,7 +25,7 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
-    /// What a device rounds to.
+    /// What the inputs are rounded to.
     pub(super) fn rounding(self) -> Option<Rounding> {
         match self {
             Self::F32 | Self::HalvedSums => None,
@@ -39,51 +38,8 @@ impl Arithmetic {
 
     /// Replaces rows of `columns` values by what the runtime multiplies with. Blocks do not cross rows; `columns` is a whole number of them.
     pub(crate) fn round(self, x: &mut [f32], columns: usize) {
-        match self {
-            Self::F32 | Self::HalvedSums => {}
-            Self::F16 => each(x, columns, |x| x.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32())),
-            Self::Bf16 => each(x, columns, |x| x.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32())),
-            Self::Q8_0 => each(x, columns, |row| row.chunks_mut(32).for_each(round_q8_0)),
-            Self::Q8K => each(x, columns, |row| row.chunks_mut(256).for_each(round_q8_k)),
-        }
-    }
-}
-
-fn each(x: &mut [f32], columns: usize, f: impl Fn(&mut [f32]) + Send + Sync) {
-    x.par_chunks_mut(columns.max(1)).for_each(f);
-}
-
-fn largest(block: &[f32]) -> f32 {
-    let mut largest = 0.0f32;
-    for &v in block {
-        if v.abs() > largest.abs() {
-            largest = v;
-        }
-    }
-    largest
-}
-
-fn round_q8_0(block: &mut [f32]) {
-    let max = largest(block).abs();
-    if max == 0.0 {
-        return;
-    }
-    // The codes come from the unrounded scale, the values from the stored one.
-    let (steps, scale) = (127.0 / max, f16::from_f32(max / 127.0).to_f32());
-    for v in block {
-        *v = (*v * steps).round_ties_even() * scale;
-    }
-}
-
-fn round_q8_k(block: &mut [f32]) {
-    let max = largest(block);
-    if max == 0.0 {
-        return;
-    }
-    let steps = -127.0 / max;
-    let scale = 1.0 / steps;
-    for v in block {
-        *v = (*v * steps).round_ties_even().min(127.0) * scale;
+        let Some(rounding) = self.rounding() else { return };
+        x.par_chunks_mut(columns.max(1)).for_each(|row| round_inputs(rounding, row, columns.max(1)));
     }
 }
 
@@ -101,7 +57,7 @@ mod tests {
             let (mut x, original) = (row(512), row(512));
             arithmetic.round(&mut x, 512);
             for (x, original) in x.chunks(block).zip(original.chunks(block)) {
-                let max = largest(original).abs();
+                let max = original.iter().fold(0.0f32, |max, v| max.max(v.abs()));
                 for (&x, &original) in x.iter().zip(original) {
                     // The f16 scale is off by up to 2⁻¹¹.
                     assert!((x - original).abs() <= max * (0.5 / 127.0 + 5e-4), "{arithmetic:?}: {original} became {x}");

@@ -9,7 +9,7 @@ use super::projections::Projections;
 use super::relative::RelativeBias;
 use super::rope::Rotary;
 use super::taps::{Readers, Resumed, Taps, reborrow};
-use super::values::{Input, Values, tensor_from, with_values};
+use super::values::{Input, Values, apart, tensor_from, with_values};
 use super::vector::add_to;
 use super::weights::Weights;
 use crate::compute::gpu::forward::{Attention, Rows, Sequence, Turns};
@@ -18,6 +18,7 @@ use crate::job::Accelerator;
 use crate::job::JobContext;
 use crate::source::{Anatomy, NormPlacement};
 use candle_core::Tensor;
+use halftone_shaders::twin::attention::WIDEST;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -86,8 +87,8 @@ impl Surround {
         }
         match (&mut stream, &output) {
             (Values::Device(stream), Values::Device(output)) => stream.add(output)?,
-            (Values::Host(stream), output) => add_to(stream, &output.input().on_host()?),
-            (Values::Device(stream), Values::Host(output)) => stream.add(&Rows::upload(stream.gpu(), output, stream.columns())?)?,
+            (Values::Host(stream), Values::Host(output)) => add_to(stream, output),
+            _ => return Err(apart("residual stream")),
         }
         match &self.after {
             Some(norm) => norm.run(stream.input()),
@@ -192,7 +193,12 @@ impl Block {
     /// On the device, if there is one; on the host if not, or when the device fails. Then the taps do not see again what they have seen.
     fn run_somewhere(&self, x: Vec<f32>, spans: &[Span], taps: Option<&mut dyn Taps>) -> Result<Vec<f32>> {
         let Some(device) = &self.device else { return self.run(Values::Host(x), spans, None, taps)?.into_host() };
-        let mut resumed = taps.map(|taps| Resumed { taps, calls: 0, seen: 0 });
+        let widest = self.hidden_size.max(self.heads.query * self.heads.dim);
+        if let Some(most) = device.gpu().map(|gpu| gpu.rows_of(widest)).filter(|&most| x.len() / self.hidden_size > most) {
+            device.tell_host(&format!("a sequence of more than {most} tokens does not fit a buffer"));
+            return self.run(Values::Host(x), spans, None, taps)?.into_host();
+        }
+        let mut resumed = taps.map(Resumed::new);
         let on_device = device.attempt(|gpu| {
             let x = Values::Device(Rows::upload(gpu, &x, self.hidden_size)?);
             self.run(x, spans, None, resumed.as_mut().map(|taps| taps as &mut dyn Taps))?.into_host()
@@ -201,7 +207,7 @@ impl Block {
             return Ok(y);
         }
         if let Some(resumed) = &mut resumed {
-            resumed.seen = std::mem::take(&mut resumed.calls);
+            resumed.begin_again();
         }
         self.run(Values::Host(x), spans, None, resumed.as_mut().map(|taps| taps as &mut dyn Taps))?.into_host()
     }
@@ -246,7 +252,7 @@ impl Block {
             }
             (Values::Device(_), ..) => {
                 if let Some(device) = &self.device {
-                    device.tell_host("attention with learned biases, or with heads wider than 256 channels, has no kernel");
+                    device.tell_host(&format!("attention with learned biases, a window of nothing or heads wider than {WIDEST} channels has no kernel"));
                 }
             }
             _ => {}

@@ -3,12 +3,12 @@
 use super::activation::{activate, gate};
 use super::linear::{Linear, load_shaped};
 use super::taps::{Readers, Taps, reborrow};
-use super::values::{Input, Values};
+use super::values::{Input, Values, apart};
 use super::vector::exp;
 use super::weights::Weights;
 use crate::compute::gpu::Gpu;
 use crate::compute::gpu::forward::Rows;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::job::Accelerator;
 use crate::source::{Activation, Anatomy, Experts};
 use halftone_shaders::twin::add::Entry;
@@ -87,11 +87,13 @@ impl Network {
 
     fn run(&self, x: Values, mut taps: Option<&mut dyn Taps>) -> Result<Values> {
         let width = self.entrance.first().inputs();
-        if let Values::Device(rows) = &x
-            && rows.rows() > self.rows_at_once(rows)
-        {
-            let (gpu, rows, at_once) = (rows.gpu().clone(), rows.rows(), self.rows_at_once(rows));
-            return self.run_in_parts(x, &gpu, rows, at_once, taps);
+        if let Values::Device(rows) = &x {
+            // Tokens whose widest values a binding holds.
+            let at_once = rows.gpu().rows_of(self.down.inputs().max(self.down.outputs()));
+            if rows.rows() > at_once {
+                let (gpu, rows) = (rows.gpu().clone(), rows.rows());
+                return self.run_in_parts(x, &gpu, rows, at_once, taps);
+            }
         }
         let activated = self.input_readers.show(x, width, reborrow(&mut taps), |input| self.enter(input))?;
         self.down_readers.show(activated, self.down.inputs(), taps, |input| self.down.run(input))
@@ -110,16 +112,12 @@ impl Network {
         };
         match (&mut gated, &up) {
             (Values::Host(gated), Some(Values::Host(up))) => gate(self.activation, gated, up),
-            (Values::Host(values), _) => activate(self.activation, values),
+            (Values::Host(values), None) => activate(self.activation, values),
             (Values::Device(gated), Some(Values::Device(up))) => gated.bend(curve(self.activation), Some(up))?,
-            (Values::Device(values), _) => values.bend(curve(self.activation), None)?,
+            (Values::Device(values), None) => values.bend(curve(self.activation), None)?,
+            _ => return Err(apart("gate")),
         }
         Ok(gated)
-    }
-
-    /// Tokens whose widest values a binding holds.
-    fn rows_at_once(&self, rows: &Rows) -> usize {
-        rows.gpu().rows_of(self.down.inputs().max(self.down.outputs()))
     }
 
     /// As [`Self::run`] on a device, for more tokens than go through together.
@@ -128,7 +126,7 @@ impl Network {
         let activated = self.input_readers.show(x, self.entrance.first().inputs(), reborrow(&mut taps), |input| {
             let enter = |part: &[u32]| match input {
                 Input::Device(x) => self.enter(Input::Device(&x.gather(part, 1.0)?)),
-                Input::Host(_) => self.enter(input),
+                Input::Host(_) => Err(apart("feed-forward in parts")),
             };
             numbers.chunks(at_once).map(enter).collect::<Result<Vec<Values>>>()
         })?;
@@ -141,9 +139,8 @@ impl Network {
         }
         let mut out = Rows::zeroed(gpu, rows, self.down.outputs())?;
         for (part, values) in numbers.chunks(at_once).zip(activated) {
-            if let Values::Device(y) = self.down.run(values.input())? {
-                out.add_shares(&y, &part.iter().map(|&row| Entry { row, share: 1.0 }).collect::<Vec<_>>())?;
-            }
+            let Values::Device(y) = self.down.run(values.input())? else { return Err(apart("feed-forward in parts")) };
+            out.add_shares(&y, &part.iter().map(|&row| Entry { row, share: 1.0 }).collect::<Vec<_>>())?;
         }
         Ok(Values::Device(out))
     }
@@ -288,7 +285,7 @@ impl Mixture {
                     }
                 }
             }
-            _ => return Err(Error::Mismatch { operation: "sum of experts", expected: "values in one place".into(), got: "in two".into() }),
+            _ => return Err(apart("sum of experts")),
         }
         Ok(())
     }

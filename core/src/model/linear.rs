@@ -105,7 +105,7 @@ impl Linear {
     pub(super) fn run(&self, input: Input<'_>) -> Result<Values> {
         match input {
             Input::Host(x) => Ok(Values::Host(self.apply(x))),
-            Input::Device(x) => Ok(Values::Device(self.part(x, 0..x.rows(), 0..self.outputs)?)),
+            Input::Device(x) => Ok(Values::Device(self.part(self.rounded(x)?.as_ref().unwrap_or(x), 0..self.outputs)?)),
         }
     }
 
@@ -114,10 +114,12 @@ impl Linear {
         match input {
             Input::Host(x) => Ok(columns(&self.apply(x), widths).map(Values::Host)),
             Input::Device(x) => {
+                let rounded = self.rounded(x)?;
+                let x = rounded.as_ref().unwrap_or(x);
                 let mut first = 0;
                 let mut parts = Vec::with_capacity(N);
                 for width in widths {
-                    parts.push(Values::Device(self.part(x, 0..x.rows(), first..first + width)?));
+                    parts.push(Values::Device(self.part(x, first..first + width)?));
                     first += width;
                 }
                 parts.try_into().map_err(|_| Error::Input("parts of an output".to_owned()))
@@ -125,16 +127,18 @@ impl Linear {
         }
     }
 
-    /// Some outputs of some rows on a device.
-    pub(super) fn part(&self, x: &Rows, rows: Range<usize>, outputs: Range<usize>) -> Result<Rows> {
+    /// What a device multiplies with, where that is something else.
+    fn rounded(&self, x: &Rows) -> Result<Option<Rows>> {
+        self.arithmetic.rounding().map(|rounding| x.rounded(rounding)).transpose()
+    }
+
+    /// Some outputs on a device.
+    fn part(&self, x: &Rows, outputs: Range<usize>) -> Result<Rows> {
         let Some(Resident { matrix, bias }) = self.resident.as_deref() else {
             return Err(Error::Mismatch { operation: "product on a device", expected: "a weight there".into(), got: "one on the host".into() });
         };
-        let product = Product { rows, outputs, halved: self.arithmetic == Arithmetic::HalvedSums };
-        match self.arithmetic.rounding() {
-            Some(rounding) => x.rounded(rounding)?.times(matrix, bias.as_ref(), &product),
-            None => x.times(matrix, bias.as_ref(), &product),
-        }
+        let product = Product { rows: 0..x.rows(), outputs, halved: self.arithmetic == Arithmetic::HalvedSums };
+        x.times(matrix, bias.as_ref(), &product)
     }
 }
 
@@ -163,7 +167,7 @@ impl Weight {
 }
 
 /// The columns of rows, cut into parts of these widths.
-pub(super) fn columns<const N: usize>(rows: &[f32], widths: [usize; N]) -> [Vec<f32>; N] {
+fn columns<const N: usize>(rows: &[f32], widths: [usize; N]) -> [Vec<f32>; N] {
     let width: usize = widths.iter().sum();
     let mut parts = widths.map(|w| Vec::with_capacity(rows.len() / width.max(1) * w));
     for row in rows.chunks_exact(width) {

@@ -86,39 +86,51 @@ impl Readers {
     }
 }
 
-/// Taps that have already seen the first inputs of a pass, which is gone through again.
+/// Taps that have already seen some inputs of a pass, which is gone through again: each is shown once. Inputs are known by what they enter, not by
+/// their number, because a router may choose otherwise the second time.
 pub(super) struct Resumed<'a> {
-    pub(super) taps: &'a mut dyn Taps,
-    /// How many calls were let through.
-    pub(super) calls: usize,
-    /// How many are still to be kept back.
-    pub(super) seen: usize,
+    taps: &'a mut dyn Taps,
+    /// What this pass has shown.
+    shown: Vec<Shown>,
+    /// What the pass before had.
+    before: Vec<Shown>,
 }
 
-impl Resumed<'_> {
-    /// Lets a call through, unless it is one of those that were seen.
-    fn pass(&mut self, call: impl FnOnce(&mut dyn Taps) -> Result<()>) -> Result<()> {
-        if self.seen > 0 {
-            self.seen -= 1;
+/// An input: the first linear that it enters, its expert, and whether it is what attention made of it.
+type Shown = (String, Option<usize>, bool);
+
+impl<'a> Resumed<'a> {
+    pub(super) fn new(taps: &'a mut dyn Taps) -> Self {
+        Self { taps, shown: Vec::new(), before: Vec::new() }
+    }
+
+    /// The pass begins again.
+    pub(super) fn begin_again(&mut self) {
+        self.before = std::mem::take(&mut self.shown);
+    }
+
+    fn pass(&mut self, name: Option<&String>, expert: Option<usize>, is_attended: bool, call: impl FnOnce(&mut dyn Taps) -> Result<()>) -> Result<()> {
+        let what = (name.cloned().unwrap_or_default(), expert, is_attended);
+        if self.before.contains(&what) {
             return Ok(());
         }
         call(&mut *self.taps)?;
-        self.calls += 1;
+        self.shown.push(what);
         Ok(())
     }
 }
 
 impl Taps for Resumed<'_> {
     fn linear_input(&mut self, names: &[String], input: &Tensor) -> Result<()> {
-        self.pass(|taps| taps.linear_input(names, input))
+        self.pass(names.first(), None, false, |taps| taps.linear_input(names, input))
     }
 
     fn expert_input(&mut self, expert: usize, names: &[String], input: &Tensor) -> Result<()> {
-        self.pass(|taps| taps.expert_input(expert, names, input))
+        self.pass(names.first(), Some(expert), false, |taps| taps.expert_input(expert, names, input))
     }
 
     fn resident_input(&mut self, expert: Option<usize>, names: &[String], input: &Tensor, rows: &Rows) -> Result<()> {
-        self.pass(|taps| taps.resident_input(expert, names, input, rows))
+        self.pass(names.first(), expert, false, |taps| taps.resident_input(expert, names, input, rows))
     }
 
     fn wants_attended(&self) -> bool {
@@ -126,7 +138,7 @@ impl Taps for Resumed<'_> {
     }
 
     fn attended_input(&mut self, key: &str, value: &str, input: &[f32], received: &[f32], mixed: &[f32]) -> Result<()> {
-        self.pass(|taps| taps.attended_input(key, value, input, received, mixed))
+        self.pass(Some(&key.to_owned()), None, true, |taps| taps.attended_input(key, value, input, received, mixed))
     }
 }
 

@@ -18,6 +18,11 @@ pub(super) enum Input<'a> {
     Device(&'a Rows),
 }
 
+/// The error of operands of which one is on a device and one is not; blocks keep theirs in one place.
+pub(super) fn apart(operation: &'static str) -> Error {
+    Error::Mismatch { operation, expected: "values in one place".into(), got: "in two".into() }
+}
+
 impl Values {
     /// To look at.
     pub(super) fn input(&self) -> Input<'_> {

@@ -26,7 +26,7 @@ impl Rounder for ActOrder {
         feedback(self.name(), weights, columns, format, evidence, |codebook, hessian| {
             if matches!(codebook, Codebook::Octets | Codebook::Block(_)) {
                 let remark = format!("rounded to nearest, because {} knows no way for {format}, whose blocks cannot be torn apart", self.name());
-                return Ok((format.encode(weights, columns, evidence.importance)?, Some(remark)));
+                return Ok(Rounded { bytes: format.encode(weights, columns, evidence.importance)?, remark: Some(remark), device: None });
             }
             let mut order: Vec<usize> = (0..columns).collect();
             order.sort_by(|&a, &b| hessian.diagonal(b).total_cmp(&hessian.diagonal(a)));
@@ -38,7 +38,7 @@ impl Rounder for ActOrder {
             let factor = permuted.factor()?;
             let sweeper = Sweeper { format, codebook, columns, factor, hessian: permuted.values(), descents: 2, persistence: 1.0, cancel: evidence.cancel };
             sweeper.run_frozen(weights, &order, &mut bytes)?;
-            Ok((bytes, None))
+            Ok(Rounded { bytes, remark: None, device: None })
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::sweep::Sweeper;
 use crate::codec::{Codebook, Format, Heads};
 use crate::compute::gpu::{Feedback, Gpu, Levels};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -33,7 +33,7 @@ impl Sweeper<'_> {
         });
 
         let descent = if self.descents > 0 { self.descent_matrix() } else { Vec::new() };
-        let call = Feedback { columns, block: layout.block_columns, upper: &self.factor.upper, descent: (&descent, self.descents), levels: self.levels() };
+        let call = Feedback { columns, block: layout.block_columns, upper: &self.factor.upper, descent: (&descent, self.descents), levels: self.levels()? };
         let mut choose = |range: Range<usize>, first: usize, current: &[f32], scales: &mut [f32], offsets: &mut [f32]| {
             self.choose(head, &mut rows[range.start * row_bytes..range.end * row_bytes], first, current, scales, offsets);
             Ok(())
@@ -48,13 +48,15 @@ impl Sweeper<'_> {
         Ok(bytes)
     }
 
-    fn levels(&self) -> Levels {
-        match self.codebook {
+    fn levels(&self) -> Result<Levels> {
+        Ok(match self.codebook {
             Codebook::Integers(low, high) => Levels::Integers(low, high),
             Codebook::Table(table) => Levels::Listed(table.to_vec()),
             Codebook::Float(element) => Levels::Listed((0..=2 * element.top_code()).map(|place| element.value(element.code_at(place))).collect()),
-            Codebook::Octets | Codebook::Block(_) => Levels::Listed(Vec::new()),
-        }
+            Codebook::Octets | Codebook::Block(_) => {
+                return Err(Error::unsupported("error feedback on the GPU", format!("{} has no one list of levels", self.format)));
+            }
+        })
     }
 
     /// Encodes the block from column `first` on of some rows, and reads its scales back, column by column.

@@ -43,26 +43,27 @@ impl Rounder for Gptq {
             let (factor, hessian) = (hessian.factor()?, hessian.values());
             let (descents, persistence, cancel) = (self.descents, self.persistence, evidence.cancel);
             let sweeper = Sweeper { format, codebook, columns, factor, hessian, descents, persistence, cancel };
-            let bytes = match evidence.gpu {
-                Some(gpu) if self.runs_on_a_device(format) => sweeper.run_on(gpu, weights)?,
-                _ if codebook == Codebook::Octets => sweeper.run_octets(weights)?,
-                _ => sweeper.run(weights)?,
+            let gpu = evidence.gpu.filter(|_| self.runs_on_a_device(format));
+            let bytes = match gpu {
+                Some(gpu) => sweeper.run_on(gpu, weights)?,
+                None if codebook == Codebook::Octets => sweeper.run_octets(weights)?,
+                None => sweeper.run(weights)?,
             };
-            Ok((bytes, None))
+            Ok(Rounded { bytes, remark: None, device: gpu.map(|gpu| gpu.name().to_owned()) })
         })
     }
 }
 
-/// What all rounders with error feedback share: falling back to nearest where they cannot work, and saying so. `round` gives bytes and a remark.
+/// What all rounders with error feedback share: falling back to nearest where they cannot work, and saying so.
 pub(super) fn feedback(
     name: &str,
     weights: &[f32],
     columns: usize,
     format: Format,
     evidence: Evidence<'_>,
-    round: impl FnOnce(Codebook, &Hessian) -> Result<(Vec<u8>, Option<String>)>,
+    round: impl FnOnce(Codebook, &Hessian) -> Result<Rounded>,
 ) -> Result<Rounded> {
-    let nearest = |remark| Ok(Rounded { bytes: format.encode(weights, columns, evidence.importance)?, remark });
+    let nearest = |remark| Ok(Rounded { bytes: format.encode(weights, columns, evidence.importance)?, remark, device: None });
     let Some(codebook) = format.codebook() else {
         let has_codes = !matches!(format, Format::F32 | Format::F16 | Format::Bf16);
         return nearest(has_codes.then(|| format!("rounded to nearest, because {name} knows no way for {format}")));
@@ -76,9 +77,9 @@ pub(super) fn feedback(
         Ok(factor) => factor.damping,
         Err(why) => return nearest(Some(format!("rounded to nearest: {why}"))),
     };
-    let (bytes, remark) = round(codebook, hessian)?;
+    let rounded = round(codebook, hessian)?;
     let damped = || format!("the matrix of its inputs needed {damping} of its mean diagonal added ({DAMPING} is usual)");
-    Ok(Rounded { bytes, remark: remark.or_else(|| (damping > DAMPING).then(damped)) })
+    Ok(Rounded { remark: rounded.remark.or_else(|| (damping > DAMPING).then(damped)), ..rounded })
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub struct Rounded {
     pub bytes: Vec<u8>,
     /// What was done otherwise than asked, as a sentence for the report.
     pub remark: Option<String>,
+    /// The GPU that chose the codes: others, and the CPU, choose as good ones that need not be the same.
+    pub device: Option<String>,
 }
 
 /// An algorithm that turns a weight matrix into the bytes of a format.

@@ -14,6 +14,6 @@ impl Rounder for Nearest {
     }
 
     fn round(&self, weights: &[f32], columns: usize, format: Format, evidence: Evidence<'_>) -> Result<Rounded> {
-        Ok(Rounded { bytes: format.encode(weights, columns, evidence.importance)?, remark: None })
+        Ok(Rounded { bytes: format.encode(weights, columns, evidence.importance)?, remark: None, device: None })
     }
 }

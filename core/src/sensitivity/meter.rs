@@ -5,7 +5,7 @@ use super::metrics::{CellMetric, Subject, powers};
 use super::{Cell, Row};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
-use crate::compute::KernelCall;
+use crate::compute::{Backend, KernelCall};
 use crate::error::Result;
 use crate::job::{Encoder, JobContext};
 use crate::report::NoticeKind;
@@ -37,7 +37,7 @@ impl<'a> Meter<'a> {
         let hessian = self.encoder.inputs.hessian(&entry.name, columns)?;
         let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
         // What there is to tell of it was told when it was measured.
-        let mut bytes = self.encoder.codes(entry, &weights, stored.format, evidence, &mut Vec::new())?;
+        let mut bytes = self.encoder.codes(entry, &weights, stored.format, evidence, &mut Vec::new())?.bytes;
         if let Some(residual) = stored.residual {
             let mut quantized = vec![0.0; weights.len()];
             stored.format.decode(&bytes, &mut quantized);
@@ -90,7 +90,7 @@ impl<'a> Meter<'a> {
                 Some((_, bytes)) => bytes,
                 None => {
                     let evidence = Evidence { importance, hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
-                    self.encoder.codes(entry, &weights, stored.format, evidence, &mut remarks)?
+                    self.encoder.codes(entry, &weights, stored.format, evidence, &mut remarks)?.bytes
                 }
             };
             let mut difference = vec![0.0; weights.len()];
@@ -140,10 +140,13 @@ impl<'a> Meter<'a> {
     /// tr(MHMᵀ) of a matrix of weights or of errors.
     fn layer_power(&self, matrix: &[f32], columns: usize, hessian: &[f32]) -> Result<f64> {
         let mut row_errors = vec![0.0f32; matrix.len() / columns];
-        self.cx.compute(|device| {
+        let mut notices = Vec::new();
+        let measure = |device: &dyn Backend| {
             let call = KernelCall::LayerError { difference: matrix, columns, hessian, row_errors: &mut row_errors };
             device.run(call, &self.cx.cancel)
-        })?;
+        };
+        self.cx.compute(measure, &mut notices)?;
+        notices.into_iter().for_each(|notice| self.cx.reporter.notice(None, notice));
         Ok(row_errors.iter().map(|&e| f64::from(e)).sum::<f64>().max(0.0))
     }
 }

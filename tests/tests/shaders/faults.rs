@@ -5,7 +5,7 @@ use super::{devices, gpu, normal};
 use halftone_core::compute::gpu::{Fault, Gpu};
 use halftone_core::compute::{Backend, Cpu, DeviceChoice, KernelCall, backend};
 use halftone_core::error::Error;
-use halftone_core::job::{CancelToken, JobContext, JobEvent, QuantizeOptions, quantize};
+use halftone_core::job::{Artifact, CancelToken, JobContext, JobEvent, QuantizeOptions, quantize};
 use halftone_core::recipe::Recipe;
 use halftone_core::report::{NoticeKind, Reporter};
 use halftone_tests::tiny_model;
@@ -95,13 +95,8 @@ fn a_job_whose_device_fails_goes_on_with_the_cpu_from_the_last_durable_tensor_an
     let format: halftone_core::codec::Format = "INT4-g32".parse().expect("format");
     let tensors = source.tensors.iter().filter(|t| t.quantizable()).map(|t| (t.name.clone(), format)).collect();
     let recipe = Recipe { model: source.fingerprint.clone(), rounding: "nearest".into(), tensors, ..Recipe::default() };
-    let records = |job: &str| {
-        let files = std::fs::read_dir(folder.path().join(job).join("records")).expect("records").map(|e| e.expect("entry").path());
-        // What is stored, without the notices in the header.
-        let mut all: Vec<_> = files.map(|path| (path.file_name().map(ToOwned::to_owned), std::fs::read(&path).expect("record"))).collect();
-        all.sort();
-        all
-    };
+    let artifact = |job: &str| Artifact::open(&folder.path().join(job)).expect("a finished job");
+    let stored = |job: &Artifact| job.tensors().map(|t| (t.tensor.clone(), job.tensor(&t.tensor).expect("stored").1.to_vec())).collect::<Vec<_>>();
     let run =
         |job: &str, cx: &JobContext| quantize(&source, None, &recipe, &QuantizeOptions { folder: folder.path().join(job) }, cx).expect("the job ends well");
     run("cpu", &JobContext::silent());
@@ -119,7 +114,10 @@ fn a_job_whose_device_fails_goes_on_with_the_cpu_from_the_last_durable_tensor_an
         let told: Vec<_> = notices.iter().filter(|n| matches!(n.kind, NoticeKind::DeviceFallback { .. })).collect();
         assert_eq!(told.len(), 1, "{fault:?} is told once: {notices:?}");
         assert!(cx.device_use().is_none(), "{fault:?}: the CPU has gone on");
-        assert_eq!(records(&job), records("cpu"), "{fault:?}: the same integers");
+        let (job, by_cpu) = (artifact(&job), artifact("cpu"));
+        assert_eq!(stored(&job), stored(&by_cpu), "{fault:?}: the same integers");
+        let fell = job.tensors().filter(|t| t.notices.iter().any(|n| matches!(n.kind, NoticeKind::DeviceFallback { .. }))).count();
+        assert_eq!(fell, 1, "the record of the tensor that it was working on says so");
     }
     // Whoever asks next gets the device afresh.
     let cx = JobContext::new(DeviceChoice::Gpu, |_| {});

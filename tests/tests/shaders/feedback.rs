@@ -3,6 +3,7 @@
 use super::{gpu, normal};
 use bytemuck::{bytes_of, cast_slice};
 use halftone_core::codec::Format;
+use halftone_core::compute::gpu::Gpu;
 use halftone_core::compute::gpu::Operand;
 use halftone_core::round::{Evidence, Hessian, rounder};
 use halftone_shaders::Kernel;
@@ -121,8 +122,8 @@ fn objective(weights: &[f32], decoded: &[f32], columns: usize, hessian: &Hessian
 
 #[test]
 fn error_feedback_on_the_gpu_is_as_good_as_on_the_cpu_and_nearly_the_same() {
-    const COLUMNS: usize = 256;
-    let (weights, hessian) = layer(48, COLUMNS);
+    const COLUMNS: usize = 512;
+    let (weights, hessian) = layer(24, COLUMNS);
     for (name, rounding) in [
         ("INT4-g128", "gptq"),
         ("Q4_0", "gptq+descent"),
@@ -135,9 +136,10 @@ fn error_feedback_on_the_gpu_is_as_good_as_on_the_cpu_and_nearly_the_same() {
         let format: Format = name.parse().expect("format");
         let round = |gpu| {
             let evidence = Evidence { hessian: Some(&hessian), gpu, ..Evidence::default() };
-            let bytes = rounder(rounding).expect("rounder").round(&weights, COLUMNS, format, evidence).expect("rounding").bytes;
+            let rounded = rounder(rounding).expect("rounder").round(&weights, COLUMNS, format, evidence).expect("rounding");
+            assert_eq!(rounded.device.as_deref(), gpu.map(Gpu::name), "{name} {rounding}: who did it");
             let mut decoded = vec![0.0; weights.len()];
-            format.decode(&bytes, &mut decoded);
+            format.decode(&rounded.bytes, &mut decoded);
             decoded
         };
         let (cpu, device) = (round(None), round(Some(gpu())));

@@ -1,15 +1,16 @@
 //! Divergence, −log p and most likely tokens of two matrices of logits.
 
-use super::{gpu, normal};
+use super::{extended_and_plain, gpu, normal};
+use halftone_core::compute::gpu::Gpu;
 use halftone_core::compute::gpu::forward::{LogitRows, Matrix, Rows};
 use halftone_core::numeric::metric::kl_divergence;
 use halftone_shaders::twin::logits_compare::{FLOOR, Row, TOLERANCE, TOP, logits_compare};
 
 /// Both on the device, as hidden states times a head of ones on the diagonal.
-fn on_device(before: &[f32], after: &[f32], columns: usize, targets: &[u32], top: usize) -> Vec<Row> {
+fn on_device(gpu: &Gpu, before: &[f32], after: &[f32], columns: usize, targets: &[u32], top: usize) -> Vec<Row> {
     let unit: Vec<f32> = (0..columns * columns).map(|i| if i % (columns + 1) == 0 { 1.0 } else { 0.0 }).collect();
-    let head = Matrix::upload(gpu(), &unit, columns).unwrap();
-    let logits = |values: &[f32]| LogitRows::of(&Rows::upload(gpu(), values, columns).unwrap(), &head, None, false).unwrap();
+    let head = Matrix::upload(gpu, &unit, columns).unwrap();
+    let logits = |values: &[f32]| LogitRows::of(&Rows::upload(gpu, values, columns).unwrap(), &head, None, false).unwrap();
     logits(before).compare(&logits(after), targets, top).unwrap()
 }
 
@@ -25,13 +26,13 @@ fn agree(want: &Row, got: &Row, top: usize) -> bool {
 
 #[test]
 fn rows_are_those_of_the_twin_from_large_divergences_to_tiny_ones() {
-    for (columns, damage) in [(3, 0.3), (40, 1.0), (300, 1e-2), (300, 1e-4)] {
+    for ((columns, damage), gpu) in [(3, 0.3), (40, 1.0), (300, 1e-2), (300, 1e-4)].into_iter().flat_map(|case| extended_and_plain().map(|gpu| (case, gpu))) {
         let rows = 9;
         let before: Vec<f32> = normal(rows * columns, 5).iter().map(|v| v * 3.0).collect();
         let after: Vec<f32> = before.iter().zip(normal(rows * columns, 6)).map(|(b, n)| b + damage * n).collect();
         let targets: Vec<u32> = (0..rows as u32).map(|i| i * 7 % columns as u32).collect();
         let want = logits_compare(&before, &after, columns, &targets, TOP);
-        let mut got = on_device(&before, &after, columns, &targets, TOP);
+        let mut got = on_device(gpu, &before, &after, columns, &targets, TOP);
         for (row, (want, got)) in want.iter().zip(&got).enumerate() {
             assert!(agree(want, got, TOP), "row {row} of {columns}: {got:?} instead of {want:?}");
             let host = kl_divergence(&before[row * columns..][..columns], &after[row * columns..][..columns]);
@@ -40,16 +41,16 @@ fn rows_are_those_of_the_twin_from_large_divergences_to_tiny_ones() {
         let largest = (0..rows).max_by(|&a, &b| want[a].divergence.total_cmp(&want[b].divergence)).unwrap();
         got[largest].divergence *= 1.5;
         assert!(!agree(&want[largest], &got[largest], TOP), "a changed divergence must be seen");
-        let alone = on_device(&before, &after, columns, &[], 0);
-        assert_eq!(alone[2].divergence, on_device(&before, &after, columns, &targets, 1)[2].divergence, "with and without tokens");
+        let alone = on_device(gpu, &before, &after, columns, &[], 0);
+        assert_eq!(alone[2].divergence, on_device(gpu, &before, &after, columns, &targets, 1)[2].divergence, "with and without tokens");
     }
 }
 
 #[test]
 fn of_equal_logits_the_first_is_the_most_likely() {
     let row = [0.0, 3.0, 1.0, 3.0, -1.0, 2.0, 0.5];
-    let got = on_device(&row, &[-4.0, -4.0, -4.0, -4.0, -4.0, -4.0, -4.0], 7, &[1], 5);
+    let got = on_device(gpu(), &row, &[-4.0, -4.0, -4.0, -4.0, -4.0, -4.0, -4.0], 7, &[1], 5);
     assert_eq!((&got[0].top_before[..5], &got[0].top_after[..5]), (&[1, 3, 5, 2, 6][..], &[0, 1, 2, 3, 4][..]), "sorted");
-    let same = on_device(&row, &row, 7, &[1], 5);
+    let same = on_device(gpu(), &row, &row, 7, &[1], 5);
     assert_eq!(same[0].divergence, 0.0, "nothing between a model and itself");
 }

@@ -21,8 +21,9 @@ mod rows;
 mod statistics;
 mod table;
 
-use halftone_core::compute::gpu::Gpu;
+use halftone_core::compute::gpu::{Gpu, Most};
 use halftone_core::compute::{Backend, Cpu, DeviceChoice};
+use halftone_shaders::Extensions;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::OnceLock;
@@ -30,11 +31,23 @@ use std::sync::OnceLock;
 /// The adapter of the tests, opened once. None is a failure: a test that did not run has not passed.
 fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| {
-        Gpu::open(&DeviceChoice::Gpu).unwrap_or_else(|error| {
-            panic!("these tests need a GPU adapter, and a software one will do: apt-get install mesa-vulkan-drivers libvulkan1 ({error})")
-        })
-    })
+    GPU.get_or_init(|| opened(&Most::default()))
+}
+
+/// The adapter with what it has beyond the least, and as one that has nothing.
+fn extended_and_plain() -> [&'static Gpu; 2] {
+    static PLAIN: OnceLock<Gpu> = OnceLock::new();
+    [gpu(), PLAIN.get_or_init(|| opened(&Most { extensions: Extensions::default(), ..Most::default() }))]
+}
+
+/// The adapter as one whose bindings are small, so that everything is cut.
+fn cramped(binding_bytes: u64) -> Gpu {
+    opened(&Most { binding_bytes, ..Most::default() })
+}
+
+fn opened(most: &Most) -> Gpu {
+    Gpu::open_with(&DeviceChoice::Gpu, most)
+        .unwrap_or_else(|error| panic!("these tests need a GPU adapter, and a software one will do: apt-get install mesa-vulkan-drivers libvulkan1 ({error})"))
 }
 
 /// Every device that must agree with the twins.

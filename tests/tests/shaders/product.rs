@@ -1,6 +1,6 @@
 //! Products, of plain and of stored weights, within the stated tolerance in the worst row.
 
-use super::{gpu, normal};
+use super::{extended_and_plain, gpu, normal};
 use halftone_core::codec::Format;
 use halftone_core::compute::gpu::forward::{Matrix, Product, Rows};
 use halftone_core::error::Error;
@@ -80,7 +80,7 @@ fn stored() -> Vec<(Stored, Format)> {
 #[test]
 fn stored_weights_decode_as_their_codecs_do_and_their_products_are_within_tolerance() {
     const COLUMNS: usize = 512;
-    for (stored, format) in stored() {
+    for ((stored, format), gpu) in stored().into_iter().flat_map(|case| extended_and_plain().map(|gpu| (case, gpu))) {
         let (rows, outputs) = (20, 140);
         let (x, values) = (normal(rows * COLUMNS, 21), normal(outputs * COLUMNS, 22));
         let bytes = format.encode(&values, COLUMNS, None).unwrap();
@@ -95,7 +95,7 @@ fn stored_weights_decode_as_their_codecs_do_and_their_products_are_within_tolera
 
         let mut want = vec![0.0; rows * outputs];
         matmul_quantized(&x, stored, &bytes, COLUMNS, &[], &mut want);
-        let (x_there, matrix) = (Rows::upload(gpu(), &x, COLUMNS).unwrap(), Matrix::upload_stored(gpu(), stored, &bytes, COLUMNS).unwrap());
+        let (x_there, matrix) = (Rows::upload(gpu, &x, COLUMNS).unwrap(), Matrix::upload_stored(gpu, stored, &bytes, COLUMNS).unwrap());
         let product = Product { rows: 0..rows, outputs: 0..outputs, halved: false };
         let got = x_there.times(&matrix, None, &product).unwrap().read().unwrap();
         let departure = worst(&x, &decoded, COLUMNS, &[], &want, &got);
@@ -104,7 +104,7 @@ fn stored_weights_decode_as_their_codecs_do_and_their_products_are_within_tolera
         // One bit of one scale or code more, and it shows.
         let mut spoiled = bytes.to_vec();
         spoiled[row_bytes + 1] ^= 1;
-        let matrix = Matrix::upload_stored(gpu(), stored, &spoiled, COLUMNS).unwrap();
+        let matrix = Matrix::upload_stored(gpu, stored, &spoiled, COLUMNS).unwrap();
         let got = x_there.times(&matrix, None, &product).unwrap().read().unwrap();
         assert!(worst(&x, &decoded, COLUMNS, &[], &want, &got) > 1.0, "{format}: a changed bit must be seen");
     }
@@ -114,9 +114,11 @@ fn stored_weights_decode_as_their_codecs_do_and_their_products_are_within_tolera
 fn halves_that_are_subnormal_or_infinite_are_exact() {
     let halves: Vec<u16> = vec![0x0000, 0x8000, 0x0001, 0x83ff, 0x0400, 0x7bff, 0xfbff, 0x3c01];
     let bytes: Vec<u8> = halves.iter().flat_map(|h| h.to_le_bytes()).collect();
-    let matrix = Matrix::upload_stored(gpu(), Stored::F16, &bytes, 8).unwrap();
     let unit: Vec<f32> = (0..64).map(|i| if i % 9 == 0 { 1.0 } else { 0.0 }).collect();
-    let got = Rows::upload(gpu(), &unit, 8).unwrap().times(&matrix, None, &Product { rows: 0..8, outputs: 0..1, halved: false }).unwrap().read().unwrap();
-    let want: Vec<f32> = halves.iter().map(|h| half::f16::from_bits(*h).to_f32()).collect();
-    assert_eq!(got, want, "each alone");
+    for gpu in extended_and_plain() {
+        let matrix = Matrix::upload_stored(gpu, Stored::F16, &bytes, 8).unwrap();
+        let got = Rows::upload(gpu, &unit, 8).unwrap().times(&matrix, None, &Product { rows: 0..8, outputs: 0..1, halved: false }).unwrap().read().unwrap();
+        let want: Vec<f32> = halves.iter().map(|h| half::f16::from_bits(*h).to_f32()).collect();
+        assert_eq!(got, want, "each alone");
+    }
 }

@@ -1,6 +1,6 @@
 //! What is done to rows of values: norms, rotary positions, curves, sums, rows by number, roundings; each against its twin.
 
-use super::{gpu, normal};
+use super::{extended_and_plain, gpu, normal};
 use halftone_core::compute::gpu::forward::{NormWeights, Rows, Turns};
 use halftone_shaders::twin::add::{self, Entry, add};
 use halftone_shaders::twin::embedding::embedding;
@@ -29,11 +29,13 @@ fn norms_of_rows_and_of_heads_are_within_their_tolerance() {
         let (gamma, shift) = (normal(columns, 2), if beta { normal(columns, 3) } else { Vec::new() });
         let mut want = vec![0.0; x.len()];
         let ceilings = norm(&x, &gamma, &shift, 1e-5, &mut want);
-        let weights = NormWeights::upload(gpu(), &gamma, &shift, 1e-5).unwrap();
-        let mut got = upload(&x, columns * heads).normed(&weights).unwrap().read().unwrap();
-        assert_eq!(off(&want, &got, |at| ceilings[at / columns]), None, "{rows} × {heads} × {columns}");
-        got[columns - 1] += 1e-3;
-        assert_eq!(off(&want, &got, |at| ceilings[at / columns]), Some(columns - 1), "a changed value must be seen");
+        for gpu in extended_and_plain() {
+            let weights = NormWeights::upload(gpu, &gamma, &shift, 1e-5).unwrap();
+            let mut got = Rows::upload(gpu, &x, columns * heads).unwrap().normed(&weights).unwrap().read().unwrap();
+            assert_eq!(off(&want, &got, |at| ceilings[at / columns]), None, "{rows} × {heads} × {columns}");
+            got[columns - 1] += 1e-3;
+            assert_eq!(off(&want, &got, |at| ceilings[at / columns]), Some(columns - 1), "a changed value must be seen");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Histograms and sums: equal counts, close sums.
 
-use super::devices;
+use super::{devices, extended_and_plain};
 use halftone_core::compute::{Backend, KernelCall};
 use halftone_core::job::CancelToken;
 use halftone_shaders::twin::statistics::{BINS, TOLERANCE, Tally, tally};
@@ -42,7 +42,8 @@ fn counts_are_equal_and_sums_close_on_every_device() {
                 (values[7], values[8], values[9], values[10]) = (f32::NAN, f32::NEG_INFINITY, -0.0, -1e-42);
             }
             let want = tally(&values, size);
-            for device in devices() {
+            let [_, plain] = extended_and_plain();
+            for device in devices().into_iter().chain([plain as &dyn Backend]) {
                 let (mut histogram, mut sums) = statistics_on(device, &values, size);
                 // Subnormal values may be flushed before they are summed, never before they are counted.
                 if size < f32::MIN_POSITIVE {

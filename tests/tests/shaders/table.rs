@@ -1,6 +1,6 @@
 //! The table of kernels against the folder and against naga.
 
-use halftone_shaders::{BindingKind, Kernel};
+use halftone_shaders::{BindingKind, Extensions, Kernel};
 use naga::{AddressSpace, StorageAccess, TypeInner, valid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,8 +14,21 @@ fn stems(folder: &Path, extension: &str) -> BTreeSet<String> {
     files.filter(|path| path.extension().is_some_and(|e| e == extension)).map(|path| path.file_stem().expect("stem").to_string_lossy().into_owned()).collect()
 }
 
-fn parse(kernel: Kernel) -> naga::Module {
-    naga::front::wgsl::parse_str(kernel.wgsl()).unwrap_or_else(|e| panic!("{}: {}", kernel.name(), e.emit_to_string(kernel.wgsl())))
+/// What a device may need for these.
+fn capabilities(extensions: Extensions) -> valid::Capabilities {
+    let mut needed = valid::Capabilities::empty();
+    needed.set(valid::Capabilities::SUBGROUP, extensions.subgroups);
+    needed.set(valid::Capabilities::SHADER_FLOAT16, extensions.halves);
+    needed
+}
+
+fn parse(kernel: Kernel, extensions: Extensions) -> naga::Module {
+    let source = kernel.wgsl(extensions);
+    let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}: {}", kernel.name(), e.emit_to_string(&source)));
+    valid::Validator::new(valid::ValidationFlags::all(), capabilities(extensions))
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{}: {}", kernel.name(), e.emit_to_string(&source)));
+    module
 }
 
 #[test]
@@ -30,11 +43,9 @@ fn the_table_of_kernels_is_the_folder_and_each_has_a_twin() {
 
 #[test]
 fn every_kernel_is_valid_wgsl_with_the_workgroup_and_bindings_of_the_table() {
-    for &kernel in Kernel::ALL {
-        let module = parse(kernel);
-        valid::Validator::new(valid::ValidationFlags::all(), valid::Capabilities::empty())
-            .validate(&module)
-            .unwrap_or_else(|e| panic!("{}: {}", kernel.name(), e.emit_to_string(kernel.wgsl())));
+    let both = [Extensions::default(), Extensions::ALL];
+    for (&kernel, extensions) in Kernel::ALL.iter().flat_map(|kernel| both.map(|extensions| (kernel, extensions))) {
+        let module = parse(kernel, extensions);
         let [entry] = module.entry_points.as_slice() else { panic!("{} has one entry point", kernel.name()) };
         assert_eq!((entry.name.as_str(), entry.workgroup_size), ("main", kernel.workgroup_size()), "{}", kernel.name());
 
@@ -58,7 +69,7 @@ fn every_kernel_is_valid_wgsl_with_the_workgroup_and_bindings_of_the_table() {
 #[test]
 fn uniform_structs_lie_as_naga_reads_them() {
     for &kernel in Kernel::ALL {
-        let module = parse(kernel);
+        let module = parse(kernel, Extensions::default());
         let layout = kernel.uniform();
         let (_, variable) = module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Uniform).expect("a uniform");
         let uniform = &module.types[variable.ty];

@@ -73,7 +73,8 @@ fn devices(model: &ViewModel<'_>, ui: &mut Ui, outbox: &mut Outbox) {
             option("Automatic", "A hardware GPU if there is one, else the CPU", DeviceChoice::Auto);
             option("CPU", "Always the same bytes", DeviceChoice::Cpu);
             for device in model.devices.iter().skip(1) {
-                option(&device.name, &device.driver, DeviceChoice::Named(device.name.clone()));
+                let hint = std::iter::once(device.driver.as_str()).chain(device.extensions.iter().copied()).collect::<Vec<_>>().join(", ");
+                option(&device.name, &hint, DeviceChoice::Named(device.name.clone()));
             }
         });
         combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Device"));

@@ -2,6 +2,7 @@
 
 use crate::compute::{Capabilities, DeviceChoice};
 use crate::error::{Error, Result};
+use halftone_shaders::Extensions;
 use wgpu::{Adapter, AdapterInfo, Backends, DeviceType, Instance, InstanceDescriptor};
 
 /// Largest storage binding we use, whatever the adapter says: what every WebGPU device has.
@@ -43,14 +44,22 @@ fn position(choice: &DeviceChoice, infos: &[AdapterInfo]) -> Result<Option<usize
     }
 }
 
+/// What an adapter has beyond the least.
+pub(super) fn extensions(adapter: &Adapter) -> Extensions {
+    let has = |feature| adapter.features().contains(feature);
+    Extensions { subgroups: has(wgpu::Features::SUBGROUP), halves: has(wgpu::Features::SHADER_F16) }
+}
+
 /// What is shown of an adapter.
 pub(super) fn capabilities(adapter: &Adapter) -> Capabilities {
     let info = adapter.get_info();
+    let Extensions { subgroups, halves } = extensions(adapter);
     let driver = [format!("{:?}", info.backend), info.driver, info.driver_info].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
     Capabilities {
         name: info.name,
         driver,
         is_software: info.device_type == DeviceType::Cpu,
+        extensions: [(subgroups, "subgroups"), (halves, "16-bit floats")].into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect(),
         max_binding_bytes: adapter.limits().max_storage_buffer_binding_size.min(MAX_BINDING_BYTES),
     }
 }

@@ -7,15 +7,16 @@
 
 use super::meter::{KernelUse, Meter};
 use super::pace::Pace;
+use super::pipeline::Pipelines;
 pub(crate) use super::pool::Memory;
 use super::pool::{First, Pool, Use};
 use super::stopwatch::{Stopwatch, Times};
 use crate::error::{Error, Result};
-use halftone_shaders::{BindingKind, Kernel};
+use halftone_shaders::{Extensions, Kernel};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use wgpu::PollType;
 
@@ -43,11 +44,6 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) bytes: u64,
     /// Arithmetic operations.
     pub(crate) operations: u64,
-}
-
-struct Pipeline {
-    pipeline: wgpu::ComputePipeline,
-    layout: wgpu::BindGroupLayout,
 }
 
 /// A dispatch that has been recorded, for its time to be learned from.
@@ -84,7 +80,7 @@ pub(crate) struct Engine {
     name: String,
     device: wgpu::Device,
     queue: wgpu::Queue,
-    pipelines: Vec<OnceLock<Pipeline>>,
+    pipelines: Pipelines,
     paces: Vec<Pace>,
     meter: Meter,
     stopwatch: Option<Stopwatch>,
@@ -96,14 +92,17 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Opens an adapter with default limits.
+    /// Opens an adapter with default limits, and these of its extensions.
     ///
     /// # Errors
     /// `Device`.
-    pub(super) fn open(adapter: &wgpu::Adapter, max_binding_bytes: u64) -> Result<Self> {
+    pub(super) fn open(adapter: &wgpu::Adapter, max_binding_bytes: u64, extensions: Extensions) -> Result<Self> {
         let name = adapter.get_info().name;
         let limits = wgpu::Limits::default().or_worse_values_from(&adapter.limits());
-        let features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let mut features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let has_timestamps = !features.is_empty();
+        features.set(wgpu::Features::SUBGROUP, extensions.subgroups);
+        features.set(wgpu::Features::SHADER_F16, extensions.halves);
         let descriptor = wgpu::DeviceDescriptor { label: Some("halftone compute"), required_limits: limits, required_features: features, ..Default::default() };
         let (device, queue) =
             pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| Error::Device { device: name.clone(), detail: e.to_string() })?;
@@ -116,11 +115,11 @@ impl Engine {
 
         let this = Self {
             name,
-            stopwatch: (!features.is_empty()).then(|| Stopwatch::new(&device, &queue, MOST_CALLS)),
+            stopwatch: has_timestamps.then(|| Stopwatch::new(&device, &queue, MOST_CALLS)),
             pool: Pool::new(device.clone()),
+            pipelines: Pipelines::new(device.clone(), extensions),
             device,
             queue,
-            pipelines: Kernel::ALL.iter().map(|_| OnceLock::new()).collect(),
             paces: Kernel::ALL.iter().map(|_| Pace::new(FIRST_WORK)).collect(),
             meter: Meter::default(),
             recorder: Mutex::default(),
@@ -130,6 +129,11 @@ impl Engine {
         };
         this.check()?;
         Ok(this)
+    }
+
+    /// The compiled kernels.
+    pub(super) fn pipelines(&self) -> &Pipelines {
+        &self.pipelines
     }
 
     /// How many submits have been made.
@@ -199,7 +203,7 @@ impl Engine {
     /// As [`Self::upload`].
     pub(crate) fn zeroed(&self, bytes: u64) -> Result<Memory> {
         let memory = self.reserve(bytes)?;
-        self.encoder(&mut self.recorder.lock()).clear_buffer(memory.buffer(), 0, None);
+        self.encoder(&mut self.recorder.lock().encoder).clear_buffer(memory.buffer(), 0, None);
         Ok(memory)
     }
 
@@ -222,7 +226,7 @@ impl Engine {
     /// `Device`, also for an earlier dispatch.
     pub(crate) fn dispatch(&self, call: Dispatch<'_>) -> Result<()> {
         let kernel = call.kernel;
-        let pipeline = self.pipelines[kernel as usize].get_or_init(|| Pipeline::new(&self.device, kernel));
+        let pipeline = self.pipelines.of(kernel);
         let uniform = self.pool.take(call.params.len() as u64, Use::Storage, First::Upload);
         self.write(&uniform, call.params);
         let memories = std::iter::once(&uniform).chain(call.memories.iter().copied());
@@ -233,11 +237,8 @@ impl Engine {
         if recorder.times.is_none() {
             recorder.times = self.stopwatch.as_ref().map(Stopwatch::times);
         }
-        let at = recorder.calls.len();
-        self.encoder(recorder);
-        let (Some(encoder), times) = (&mut recorder.encoder, &recorder.times) else { return Err(self.error("nothing is being recorded")) };
-        let timestamp_writes = times.as_ref().map(|times| times.around(at));
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(kernel.name()), timestamp_writes });
+        let timestamp_writes = recorder.times.as_ref().map(|times| times.around(recorder.calls.len()));
+        let mut pass = self.encoder(&mut recorder.encoder).begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(kernel.name()), timestamp_writes });
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &group, &[]);
         let [x, y, z] = call.workgroups;
@@ -260,7 +261,7 @@ impl Engine {
         let staging = self.pool.take(lengths.iter().sum(), Use::Staging, First::Command);
         let submit = {
             let recorder = &mut *self.recorder.lock();
-            let encoder = self.encoder(recorder);
+            let encoder = self.encoder(&mut recorder.encoder);
             let mut offset = 0;
             for memory in memories {
                 encoder.copy_buffer_to_buffer(memory.buffer(), 0, staging.buffer(), offset, memory.bytes());
@@ -309,13 +310,17 @@ impl Engine {
         }
     }
 
-    fn encoder<'a>(&self, recorder: &'a mut Recorder) -> &'a mut wgpu::CommandEncoder {
-        recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("halftone") }))
+    fn encoder<'a>(&self, current: &'a mut Option<wgpu::CommandEncoder>) -> &'a mut wgpu::CommandEncoder {
+        current.get_or_insert_with(|| self.new_encoder())
+    }
+
+    fn new_encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("halftone") })
     }
 
     fn submit(&self, recorder: &mut Recorder) -> Result<(u64, wgpu::SubmissionIndex)> {
-        self.encoder(recorder);
-        let (Some(mut encoder), mut times) = (recorder.encoder.take(), recorder.times.take()) else { return Err(self.error("nothing is being recorded")) };
+        let mut encoder = recorder.encoder.take().unwrap_or_else(|| self.new_encoder());
+        let mut times = recorder.times.take();
         let calls = std::mem::take(&mut recorder.calls);
         recorder.filled = 0.0;
         if let Some(times) = &times {
@@ -357,15 +362,15 @@ impl Engine {
     }
 
     fn wait(&self, index: wgpu::SubmissionIndex) -> Result<()> {
-        self.device
-            .poll(PollType::Wait { submission_index: Some(index), timeout: Some(PATIENCE) })
-            .map_err(|e| self.error(format!("no end was seen in {} s: {e}", PATIENCE.as_secs())))?;
-        self.check()
+        let polled = self.device.poll(PollType::Wait { submission_index: Some(index), timeout: Some(PATIENCE) });
+        // A device that was lost does not end either, and that is the cause.
+        self.check()?;
+        polled.map(drop).map_err(|e| self.error(format!("no end was seen in {} s: {e}", PATIENCE.as_secs())))
     }
 
-    /// Fails when an error has been raised since the last time.
+    /// Fails once an error has been raised, from then on always: whose commands it came from is not known.
     fn check(&self) -> Result<()> {
-        self.fault.lock().take().map_or(Ok(()), |detail| Err(self.error(detail)))
+        self.fault.lock().as_ref().map_or(Ok(()), |detail| Err(self.error(detail)))
     }
 }
 
@@ -414,38 +419,5 @@ impl Pending<'_> {
         drop(view);
         self.staging.buffer().unmap();
         Ok(results)
-    }
-}
-
-impl Pipeline {
-    fn new(device: &wgpu::Device, kernel: Kernel) -> Self {
-        let label = Some(kernel.name());
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()) });
-        let entries: Vec<_> = (0u32..).zip(kernel.bindings()).map(|(binding, b)| layout_entry(binding, b.kind)).collect();
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor { label, bind_group_layouts: &[Some(&layout)], immediate_size: 0 });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label,
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: Default::default(),
-            cache: None,
-        });
-        Self { pipeline, layout }
-    }
-}
-
-fn layout_entry(binding: u32, kind: BindingKind) -> wgpu::BindGroupLayoutEntry {
-    let ty = match kind {
-        BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
-        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
-        BindingKind::Write => wgpu::BufferBindingType::Storage { read_only: false },
-    };
-    wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-        count: None,
     }
 }

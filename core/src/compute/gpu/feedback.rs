@@ -70,8 +70,9 @@ impl Gpu {
         }
         self.trust(Kernel::FeedbackProduct)?;
         self.trust(Kernel::FeedbackColumns)?;
-        let tiles = weights.chunks(ROWS * call.columns).zip(indices.chunks_mut(ROWS * call.columns));
-        for ((weights, indices), first) in tiles.zip((0..).step_by(ROWS)) {
+        let at_once = ROWS.min(self.rows_of(SLAB_STEP));
+        let tiles = weights.chunks(at_once * call.columns).zip(indices.chunks_mut(at_once * call.columns));
+        for ((weights, indices), first) in tiles.zip((0..).step_by(at_once)) {
             let rows = first..first + weights.len() / call.columns;
             Rows { engine: &self.engine, call, rows, weights, cancel }.run(choose, indices)?;
         }

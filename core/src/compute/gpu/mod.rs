@@ -11,6 +11,7 @@ mod lloyd_step;
 mod meter;
 mod pace;
 mod peaks;
+mod pipeline;
 mod pool;
 mod self_test;
 mod statistics;
@@ -21,7 +22,7 @@ use super::{Backend, Capabilities, DeviceChoice, KernelCall, operands};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use engine::{Dispatch, Engine, Memory};
-use halftone_shaders::Kernel;
+use halftone_shaders::{Extensions, Kernel};
 use std::sync::{Arc, OnceLock};
 
 pub(crate) use feedback::{Feedback, Levels};
@@ -35,6 +36,21 @@ pub struct Gpu {
     engine: Arc<Engine>,
     /// What the self-test said of each kernel, once it was used.
     tested: Arc<[OnceLock<std::result::Result<(), String>>]>,
+}
+
+/// How much is used of an adapter, for tests of what devices with less do.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// What it has beyond the least.
+    pub extensions: Extensions,
+    /// Bytes of a binding.
+    pub binding_bytes: u64,
+}
+
+impl Default for Most {
+    fn default() -> Self {
+        Self { extensions: Extensions::ALL, binding_bytes: adapter::MAX_BINDING_BYTES }
+    }
 }
 
 /// What is bound to a kernel in [`Gpu::run_once`].
@@ -71,11 +87,23 @@ impl Gpu {
     /// # Errors
     /// `Device` when there is none (for `Auto`: no hardware), or when it cannot be opened.
     pub fn open(choice: &DeviceChoice) -> Result<Self> {
+        Self::open_with(choice, &Most::default())
+    }
+
+    /// As [`Self::open`], using this much of the adapter at most.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(choice: &DeviceChoice, most: &Most) -> Result<Self> {
         let none = || Error::Device { device: "gpu".to_owned(), detail: "there is no hardware adapter".to_owned() };
         let adapter = adapter::choose(choice, adapter::enumerate())?.ok_or_else(none)?;
-        let capabilities = adapter::capabilities(&adapter);
+        let mut capabilities = adapter::capabilities(&adapter);
+        capabilities.max_binding_bytes = capabilities.max_binding_bytes.min(most.binding_bytes);
         let tested = Kernel::ALL.iter().map(|_| OnceLock::new()).collect();
-        let gpu = Self { engine: Arc::new(Engine::open(&adapter, capabilities.max_binding_bytes)?), tested, capabilities: Arc::new(capabilities) };
+        let there = adapter::extensions(&adapter);
+        let used = Extensions { subgroups: there.subgroups && most.extensions.subgroups, halves: there.halves && most.extensions.halves };
+        let engine = Engine::open(&adapter, capabilities.max_binding_bytes, used)?;
+        let gpu = Self { engine: Arc::new(engine), tested, capabilities: Arc::new(capabilities) };
         tracing::info!(adapter = gpu.capabilities.name, "compute device opened");
         Ok(gpu)
     }
@@ -85,15 +113,23 @@ impl Gpu {
         &self.capabilities.name
     }
 
-    /// Tests a kernel, the first time.
+    /// Tests a kernel, the first time; without the device's extensions where it is wrong with them.
     ///
     /// # Errors
     /// `Device` when it computes wrong numbers.
     pub(crate) fn trust(&self, kernel: Kernel) -> Result<()> {
-        let verdict = self.tested[kernel as usize].get_or_init(|| match self_test::check(self, kernel) {
-            Err(Error::Device { detail, .. }) => Err(detail),
-            Err(other) => Err(other.to_string()),
-            Ok(()) => Ok(()),
+        let verdict = self.tested[kernel as usize].get_or_init(|| {
+            let mut result = self_test::check(self, kernel);
+            if let Err(error) = &result
+                && self.engine.pipelines().simplify(kernel)
+            {
+                tracing::warn!(kernel = kernel.name(), %error, "goes without extensions");
+                result = self_test::check(self, kernel);
+            }
+            match result {
+                Err(Error::Device { detail, .. }) => Err(detail),
+                other => other.map_err(|error| error.to_string()),
+            }
         });
         verdict.as_ref().map_err(|detail| self.engine.error(detail)).copied()
     }

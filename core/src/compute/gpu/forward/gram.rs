@@ -7,7 +7,10 @@ use super::{Cost, Rows};
 use crate::error::Result;
 use halftone_shaders::Kernel;
 use halftone_shaders::twin::gram::Params;
+use rayon::prelude::*;
 
+/// Values that a thread of the host adds together.
+const CHUNK: usize = 1 << 16;
 /// Rows and columns of a workgroup.
 const SIDE: usize = 128;
 
@@ -61,17 +64,19 @@ impl GramSum {
         Ok(())
     }
 
-    /// The matrix, `columns × columns`; zero above the diagonal.
+    /// Adds the matrix to `gram`, `columns × columns`; nothing above the diagonal.
     ///
     /// # Errors
-    /// `Device`.
-    pub fn read(&self) -> Result<Vec<f32>> {
-        let mut sums = Vec::with_capacity(self.columns * self.columns);
-        for (_, rows, memory) in &self.pieces {
+    /// `Device`, and then `gram` has some of it.
+    pub fn add_to(&self, gram: &mut [f32]) -> Result<()> {
+        for (first, rows, memory) in &self.pieces {
+            let gram = &mut gram[first * self.columns..(first + rows) * self.columns];
             for bytes in self.gpu.engine.read(&[memory])?.wait()? {
-                sums.extend(floats(&bytes).take(rows * self.columns));
+                gram.par_chunks_mut(CHUNK)
+                    .zip(bytes.par_chunks(4 * CHUNK))
+                    .for_each(|(gram, bytes)| gram.iter_mut().zip(floats(bytes)).for_each(|(g, sum)| *g += sum));
             }
         }
-        Ok(sums)
+        Ok(())
     }
 }

@@ -58,12 +58,6 @@ impl Rows {
         self.columns
     }
 
-    /// The same values in rows of another length that divides all of them.
-    #[must_use]
-    pub fn in_rows_of(self, columns: usize) -> Self {
-        Self { rows: self.rows * self.columns / columns.max(1), columns, ..self }
-    }
-
     /// Waits for the values.
     ///
     /// # Errors

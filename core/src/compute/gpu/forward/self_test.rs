@@ -19,22 +19,13 @@ pub(in crate::compute::gpu) fn check(gpu: &Gpu, kernel: Kernel) -> Result<Option
     let mut want = vec![0.0; size];
     let run = |params: &[u8], operands: &[Operand<'_>]| gpu.run_once(kernel, params, operands, [ROWS as u32, 1, 1]);
     let got = match kernel {
-        Kernel::Matmul | Kernel::MatmulQuantized => {
+        Kernel::Matmul => {
             want = vec![0.0; ROWS * ROWS];
-            let mut params = matmul::Params { rows: 5, outputs: 5, y_columns: 5, inner: 64, columns: 64, ..Default::default() };
-            if kernel == Kernel::Matmul {
-                matmul::matmul(&x, &y, COLUMNS, &[], &mut want);
-                gpu.run_once(kernel, bytes_of(&params), &[bits, other, other, Operand::Output(100)], [1, 1, 1])?
-            } else {
-                (params.format, params.row_bytes) = (Stored::Q8_0.number(), Stored::Q8_0.row_bytes(COLUMNS) as u32);
-                // Scales of 1 to 2, and codes that follow no pattern.
-                let byte = |i: usize| if i % 34 == 1 { 0x3c } else { (i * 37 % 251) as u8 };
-                let stored: Vec<u8> = (0..ROWS * Stored::Q8_0.row_bytes(COLUMNS)).map(byte).collect();
-                matmul_quantized::matmul_quantized(&x, Stored::Q8_0, &stored, COLUMNS, &[], &mut want);
-                let stored = Operand::Input(&stored);
-                gpu.run_once(kernel, bytes_of(&params), &[bits, stored, stored, Operand::Output(100)], [1, 1, 1])?
-            }
+            let params = matmul::Params { rows: 5, outputs: 5, y_columns: 5, inner: 64, columns: 64, ..Default::default() };
+            matmul::matmul(&x, &y, COLUMNS, &[], &mut want);
+            gpu.run_once(kernel, bytes_of(&params), &[bits, other, other, Operand::Output(100)], [1, 1, 1])?
         }
+        Kernel::MatmulQuantized => return stored_products(gpu).map(Some),
         Kernel::Gram => {
             want = vec![0.0; COLUMNS * COLUMNS];
             gram::gram(&x, COLUMNS, 0, &mut want);
@@ -111,6 +102,31 @@ pub(in crate::compute::gpu) fn check(gpu: &Gpu, kernel: Kernel) -> Result<Option
     };
     let got: Vec<f32> = got.last().map(|bytes| floats(bytes).collect()).unwrap_or_default();
     Ok(Some(got.len() >= want.len() && want.iter().zip(&got).all(|(&w, &g)| near(w, g))))
+}
+
+/// One row of weights in every stored form. No half that a byte pattern makes is infinite; one row of them is subnormal, under inputs that
+/// make up for it.
+fn stored_products(gpu: &Gpu) -> Result<bool> {
+    const WIDE: usize = 256;
+    let (three, eight) = (Stored::Int { bits: 3, group: 32, symmetric: false }, Stored::Int { bits: 8, group: 64, symmetric: true });
+    let others = [Stored::F16, Stored::Bf16, Stored::Q4_0, Stored::Q8_0, Stored::Q4K, Stored::Q5K, Stored::Q6K, three, eight];
+    for (stored, mask, size) in std::iter::once((Stored::F16, 0x03, 1e7)).chain(others.map(|stored| (stored, 0x3f, 1.0))) {
+        let row: Vec<u8> = (0..stored.row_bytes(WIDE)).map(|i| (i * 37 % 251) as u8 & mask).collect();
+        let x: Vec<f32> = values(ROWS * WIDE, 1).iter().map(|x| x * size).collect();
+        let mut want = [0.0; ROWS];
+        matmul_quantized::matmul_quantized(&x, stored, &row, WIDE, &[], &mut want);
+        let (group, bits) = if let Stored::Int { bits, group, .. } = stored { (group, bits) } else { (0, 0) };
+        let (format, row_bytes) = (stored.number(), row.len() as u32);
+        let params = matmul::Params { rows: 5, outputs: 1, y_columns: 1, inner: 256, columns: 256, format, row_bytes, group, bits, ..Default::default() };
+        // The kernel reads whole words.
+        let row: Vec<u8> = row.iter().copied().chain([0; 16]).take(row.len().next_multiple_of(16)).collect();
+        let operands = [Operand::Input(cast_slice(&x)), Operand::Input(&row), Operand::Input(&row), Operand::Output(ROWS * 4)];
+        let got = gpu.run_once(Kernel::MatmulQuantized, bytes_of(&params), &operands, [1, 1, 1])?;
+        if !want.iter().zip(floats(&got[0])).all(|(&w, g)| near(w, g)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Far wider than any kernel's tolerance, far narrower than what a broken one gives.
