@@ -32,6 +32,8 @@ pub struct WrittenModel {
     pub untied_head_bytes: u64,
     /// What was done to which model.
     pub note: String,
+    /// The GPU that computed its rotations, in single precision; none where the CPU did, in double precision.
+    pub device: Option<String>,
 }
 
 /// One tensor of the file.
@@ -114,7 +116,8 @@ pub fn write_model(source: &Source, plan: &Plan, float: DType, path: &Path, cx: 
     compare(&written, &tensors, &hashes, cx)?;
     let untied_head_bytes = if plan.unties_head() { tensors.last().map_or(0, |t| t.bytes) } else { 0 };
     let (path, hash, fingerprint) = (path.to_owned(), hash_file(&file)?, written.fingerprint);
-    Ok(WrittenModel { path, bytes: size, hash, fingerprint, untied_head_bytes, note: plan.note.clone() })
+    let device = if plan.rotates() { cx.backend().gpu().map(|gpu| gpu.name().to_owned()) } else { None };
+    Ok(WrittenModel { path, bytes: size, hash, fingerprint, untied_head_bytes, note: plan.note.clone(), device })
 }
 
 fn outgoing(source: &Source, plan: &Plan, float: DType) -> Vec<Outgoing> {

@@ -1,7 +1,7 @@
 //! What a transform does to each tensor: a list of steps, computed when the tensor is asked for.
 
 use super::Rotation;
-use crate::compute::{Backend as _, KernelCall};
+use crate::compute::{Backend, KernelCall};
 use crate::error::{Error, Result};
 use crate::job::JobContext;
 use indexmap::IndexMap;
@@ -57,6 +57,11 @@ impl Plan {
     /// Adds a step to a tensor.
     pub fn push(&mut self, tensor: &str, side: Side, channels: Range<usize>, map: Map) {
         self.steps.entry(tensor.to_owned()).or_default().push(Step { side, channels, map });
+    }
+
+    /// Whether it turns anything.
+    pub fn rotates(&self) -> bool {
+        self.steps.values().flatten().any(|step| matches!(step.map, Map::Rotate(_)))
     }
 
     /// Whether this gives the model a head of its own.
@@ -138,14 +143,17 @@ fn turn(rotation: &Rotation, rows: &mut [f32], cx: Option<&JobContext>) -> Resul
         return Ok(());
     };
     let mut turned = vec![0.0; rows.len()];
-    cx.compute(|device| match device.gpu() {
+    let mut notices = Vec::new();
+    let rotate = |device: &dyn Backend| match device.gpu() {
         Some(gpu) => gpu.run(KernelCall::Rotate { rotation, rows, turned: &mut turned }, &cx.cancel),
         None => {
             turned.copy_from_slice(rows);
             rotation.apply(&mut turned);
             Ok(())
         }
-    })?;
+    };
+    cx.compute(rotate, &mut notices)?;
+    notices.into_iter().for_each(|notice| cx.reporter.notice(None, notice));
     rows.copy_from_slice(&turned);
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Rotations: butterflies against their twin, whole rotations against double precision, and a model that is rotated by a device.
 
-use super::{devices, gpu, normal};
+use super::{cramped, devices, gpu, normal};
 use bytemuck::{bytes_of, cast_slice};
-use halftone_core::compute::gpu::{Fault, Operand};
-use halftone_core::compute::{DeviceChoice, KernelCall, backend};
+use halftone_core::compute::gpu::{Fault, Gpu, Operand};
+use halftone_core::compute::{Backend, DeviceChoice, KernelCall, backend};
 use halftone_core::error::Error;
 use halftone_core::export::write_model;
 use halftone_core::job::{CancelToken, JobContext, JobEvent};
@@ -14,7 +14,6 @@ use halftone_core::transform::{Reach, Rotation, Transform};
 use halftone_shaders::Kernel;
 use halftone_shaders::twin::hadamard::{Params, TOLERANCE, hadamard, passes};
 use halftone_tests::tiny_model;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The largest departure of a row, as a share of its length.
@@ -90,6 +89,23 @@ fn every_device_turns_rows_as_double_precision_does() {
 }
 
 #[test]
+fn a_row_is_the_same_bits_wherever_it_is_cut_from() {
+    let small = cramped(1 << 18);
+    for size in [64, 576] {
+        let rotation = Rotation::new(size, 3, 1);
+        let rows = normal((3 << 16) / size * size, 9);
+        let on = |device: &Gpu| {
+            let mut turned = vec![0.0; rows.len()];
+            device.run(KernelCall::Rotate { rotation: &rotation, rows: &rows, turned: &mut turned }, &CancelToken::default()).unwrap();
+            turned
+        };
+        let before = small.submits();
+        assert_eq!(on(&small), on(gpu()), "{size}");
+        assert!(small.submits() >= before + 3, "three tiles at least");
+    }
+}
+
+#[test]
 fn rows_that_do_not_fit_a_rotation_are_refused() {
     let rotation = Rotation::new(64, 1, 0);
     for device in devices() {
@@ -113,8 +129,9 @@ fn a_transform_runs_on_the_device_and_goes_on_with_the_cpu_when_it_fails() {
     let (plan, _) = Transform::Rotation { reach: Reach::Full, seed: 7 }.plan(&model, &JobContext::silent()).unwrap();
     let write = |name: &str, cx: &JobContext| {
         let path = folder.path().join(format!("{name}.gguf"));
-        write_model(&model, &plan, DType::F32, &path, cx).unwrap();
-        source::open(Path::new(&path), &Reporter::default()).unwrap()
+        let written = write_model(&model, &plan, DType::F32, &path, cx).unwrap();
+        assert_eq!(written.device.is_some(), matches!(name, "gpu" | "again"), "{written:?}");
+        source::open(&path, &Reporter::default()).unwrap()
     };
     let cpu = write("cpu", &JobContext::silent());
     // Tensors that are not bit for bit the CPU's; all are near.

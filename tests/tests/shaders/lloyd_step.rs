@@ -1,6 +1,6 @@
 //! Lloyd steps: equal counts, close sums, and levels that are learned are where a step leaves them.
 
-use super::{devices, normal};
+use super::{cramped, devices, normal};
 use halftone_core::codec::Format;
 use halftone_core::compute::{Backend, KernelCall};
 use halftone_core::error::Error;
@@ -80,6 +80,13 @@ fn counts_are_equal_and_sums_close_on_every_device() {
             }
         }
     }
+}
+
+#[test]
+fn tiles_begin_inside_groups_and_rows() {
+    let layer = Layer::new(60, 3960, 72, true, 0.02);
+    let levels: Vec<f32> = (0..8).map(|k| k as f32 / 3.5 - 1.0).collect();
+    assert_eq!(layer.difference(&levels, &layer.step_on(&cramped(1 << 16), &levels)), None);
 }
 
 #[test]

@@ -61,10 +61,10 @@ impl Turn {
             x.gpu.record(Kernel::Hadamard, &params, &[&self.signs, &x.memory], [workgroups as u32, 1, 1], &cost)?;
         }
         let Some(base) = base else { return Ok(x) };
-        let columns = x.columns;
-        let x = x.in_rows_of(self.base_size);
+        let (rows, columns) = (x.rows, x.columns);
+        let x = Rows { rows: values / self.base_size, columns: self.base_size, ..x };
         let product = Product { rows: 0..x.rows, outputs: 0..self.base_size, halved: false };
-        Ok(x.times(base, None, &product)?.in_rows_of(columns))
+        Ok(Rows { rows, columns, ..x.times(base, None, &product)? })
     }
 }
 
