@@ -134,9 +134,9 @@ kernels! {
     "Rotary positions."
     Rope rope [256, 1] { Read angles, Read positions, Write x };
     "Attention with a running softmax."
-    Attention attention [256, 1] { Read q, Read k, Read v, Read tiles, Write y };
+    Attention attention with soft_cap [256, 1] { Read q, Read k, Read v, Read tiles, Write y };
     "Curves of feed-forwards, gated or not, and soft caps."
-    Gate gate [256, 1] { Read up, Write x };
+    Gate gate with soft_cap [256, 1] { Read up, Write x };
     "Rows added to rows."
     Add add [256, 1] { Read y, Read list, Write x };
     "Rows of a table."

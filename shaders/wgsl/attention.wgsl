@@ -36,11 +36,7 @@ fn capped(score: f32) -> f32 {
     if params.cap == 0.0 {
         return score;
     }
-    let u = score / params.cap;
-    let s = u * u;
-    let series = u * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))));
-    let quotient = 1.0 - 2.0 / (exp(2.0 * clamp(u, -20.0, 20.0)) + 1.0);
-    return params.cap * select(quotient, series, s < 0.09);
+    return soft_cap(score);
 }
 
 fn masked(score: f32, query: u32, key: u32, tile: vec4<u32>, own: u32) -> f32 {

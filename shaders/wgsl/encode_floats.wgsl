@@ -51,10 +51,6 @@ fn least_error(scale: f32, number: u32) -> f32 {
     return of_lane(scale, won.lane);
 }
 
-fn spread(low: f32, high: f32) -> f32 {
-    return add(low, divide(mul(sub(high, low), f32(lane)), 15.0));
-}
-
 // A half-precision scale, in units of 2^-top_exponent.
 fn fit_scale(largest: f32, number: u32) -> f32 {
     let unit = bitcast<f32>((127u - params.top_exponent) << 23u);

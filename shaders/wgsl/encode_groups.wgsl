@@ -60,10 +60,6 @@ fn better(before: Judged, tried: Judged) -> Judged {
     return before;
 }
 
-fn spread(low: f32, high: f32) -> f32 {
-    return add(low, divide(mul(sub(high, low), f32(lane)), 15.0));
-}
-
 fn search(low: f32, high: f32, number: u32) -> vec2<f32> {
     let top = f32((1u << params.bits) - 1u);
     let middle = f32(1u << (params.bits - 1u));

@@ -77,7 +77,7 @@ fn best(mut f: impl FnMut()) -> f64 {
 /// Billions of operations a second of an m × k by k × n product as the model's linears make it.
 fn gflops(m: usize, n: usize, k: usize) -> f64 {
     let (a, b) = (vec![1.0f32; m * k], vec![1.0f32; n * k]);
-    let seconds = best(|| drop(std::hint::black_box(halftone_core::model::times_transposed(&a, &b, k))));
+    let seconds = best(|| drop(std::hint::black_box(halftone_core::numeric::product::times_transposed(&a, &b, k))));
     2.0 * (m * n * k) as f64 / seconds / 1e9
 }
 

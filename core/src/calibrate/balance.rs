@@ -41,7 +41,7 @@ impl Taps for Router<'_> {
 }
 
 fn routed(weights: &dyn Weights, sequences: &[Vec<u32>], cx: &JobContext) -> Result<Vec<Counts>> {
-    let transformer = Transformer::new(weights)?;
+    let transformer = Transformer::on(weights, cx)?;
     let mut stream = transformer.stream(sequences, cx.scratch.memory, cx)?;
     let mut counts = vec![Counts::new(); sequences.len()];
     let total = transformer.blocks() as u64;

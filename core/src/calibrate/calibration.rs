@@ -190,13 +190,18 @@ pub(crate) fn collect_block(
     gram_columns: usize,
     cx: &JobContext,
 ) -> Result<Collected> {
-    let mut collector = Collector::new(gram_columns, &cx.reporter).with_experts(experts(weights));
     let Some(originals) = originals else {
-        for batch in stream.batches() {
-            block.forward(&stream.read(batch)?, Some(&mut collector), cx)?;
-        }
-        return Ok(collector.finish());
+        return again_where_sums_are_lost(cx, || {
+            let mut collector = Collector::new(gram_columns, &cx.reporter).with_experts(experts(weights)).with_device(cx.accelerator());
+            for batch in stream.batches() {
+                block.forward(&stream.read(batch)?, Some(&mut collector), cx)?;
+            }
+            collector.settle()?;
+            Ok(collector.finish())
+        });
     };
+    // These streams move on, so that there is no second time: sums are made on the host.
+    let mut collector = Collector::new(gram_columns, &cx.reporter).with_experts(experts(weights));
     let mut cross = Cross { widest: gram_columns, kept: IndexMap::new(), sums: IndexMap::new() };
     originals.replace(|range, batch| {
         let mut keep = Keep { taps: &mut collector, inputs: std::mem::take(&mut cross.kept) };
@@ -229,10 +234,14 @@ fn show_head(transformer: &Transformer<'_>, stream: &Stream, collector: &mut Col
 
 /// The statistics of every linear's input over these sequences, and which tensor reads which input.
 pub(super) fn collect(weights: &dyn Weights, sequences: &[Vec<u32>], gram_columns: usize, cx: &JobContext) -> Result<Collected> {
-    let found = collect_once(weights, sequences, gram_columns, cx);
-    // Sums that were on a device are lost with it. It is not asked again, so the second time is the last.
+    again_where_sums_are_lost(cx, || collect_once(weights, sequences, gram_columns, cx))
+}
+
+/// Sums that were on a device are lost with it. It is not asked again, so the second time is the last.
+fn again_where_sums_are_lost(cx: &JobContext, collect: impl Fn() -> Result<Collected>) -> Result<Collected> {
+    let found = collect();
     if matches!(found, Err(Error::Device { .. })) && cx.accelerator().is_none() {
-        return collect_once(weights, sequences, gram_columns, cx);
+        return collect();
     }
     found
 }

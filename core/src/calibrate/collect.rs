@@ -231,7 +231,8 @@ impl Taps for Collector<'_> {
     }
 
     fn resident_input(&mut self, expert: Option<usize>, names: &[String], input: &Tensor, rows: &Rows) -> Result<()> {
-        self.add(names, expert, input, Some(rows))
+        // Without a device nobody would bring the sums back.
+        self.add(names, expert, input, Some(rows).filter(|_| self.device.is_some()))
     }
 
     fn wants_attended(&self) -> bool {

@@ -1,14 +1,19 @@
 //! What `auto` runs on where there is a hardware GPU: for each kind and size of call, the GPU or the CPU, whichever was faster when both
 //! were timed once. A small tensor is not worth its way to the device, and which are small depends on both machines.
 
+use super::gpu::forward::{Matrix, Product, Rows};
 use super::{Backend, Capabilities, KernelCall, gpu};
 use crate::error::Result;
 use crate::job::CancelToken;
+use crate::numeric::product::times_transposed;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+
+/// Tokens of a product that is timed; its weight goes to the device for them.
+const TOKENS: usize = 512;
 
 /// Time on the GPU over time on the CPU, by machine, call and size.
 type Ratios = BTreeMap<String, f64>;
@@ -42,9 +47,9 @@ impl Fastest {
     }
 
     /// Calls of one name are alike: the same machine, the same kernel and format, sizes within a factor of two.
-    fn name(&self, call: &KernelCall<'_>) -> String {
+    fn name(&self, what: &str, values: usize) -> String {
         let (device, cpu) = (self.device.capabilities(), self.cpu.capabilities());
-        format!("{} | {} | {} | {} | 2^{}", device.name, device.driver, cpu.driver, call.what(), call.values().max(1).ilog2())
+        format!("{} | {} | {} | {what} | 2^{}", device.name, device.driver, cpu.driver, values.max(1).ilog2())
     }
 
     fn remember(&self, name: String, ratio: f64) {
@@ -71,8 +76,33 @@ impl Backend for Fastest {
         self.device.gpu()
     }
 
+    fn suits_products(&self, outputs: usize, inputs: usize) -> bool {
+        let Some(gpu) = self.gpu() else { return false };
+        let name = self.name("x·Wᵀ", outputs * inputs);
+        let known = self.ratios.lock().get(&name).copied();
+        let measured = || -> Result<f64> {
+            let (x, weight) = (vec![0.5; TOKENS * inputs], vec![0.25; outputs * inputs]);
+            let on_device = || {
+                let x = Rows::upload(gpu, &x, inputs)?;
+                x.times(&Matrix::upload(gpu, &weight, inputs)?, None, &Product { rows: 0..TOKENS, outputs: 0..outputs, halved: false })?.read()
+            };
+            on_device()?;
+            let start = Instant::now();
+            on_device()?;
+            let device = start.elapsed();
+            let start = Instant::now();
+            std::hint::black_box(times_transposed(&x, &weight, inputs));
+            let ratio = device.as_secs_f64() / start.elapsed().as_secs_f64().max(1e-9);
+            tracing::debug!(name, ratio, "timed on both devices");
+            self.remember(name, ratio);
+            Ok(ratio)
+        };
+        // A device that fails here fails again where that is told.
+        known.map_or_else(measured, Ok).is_ok_and(|ratio: f64| ratio <= 1.0)
+    }
+
     fn run(&self, mut call: KernelCall<'_>, cancel: &CancelToken) -> Result<()> {
-        let name = self.name(&call);
+        let name = self.name(&call.what(), call.values());
         let known = self.ratios.lock().get(&name).copied();
         match known {
             Some(ratio) if ratio <= 1.0 => self.device.run(call, cancel),
@@ -144,6 +174,24 @@ mod tests {
         let call = KernelCall::LayerError { difference: &values, columns, hessian: &values, row_errors: &mut errors };
         backend.run(call, &CancelToken::default()).expect("layer error");
         assert_eq!(errors, vec![(columns * columns) as f32; columns]);
+    }
+
+    #[test]
+    fn products_go_where_they_were_faster_and_that_is_remembered() {
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join("times.json");
+        let software = gpu::Gpu::open(&crate::compute::DeviceChoice::Gpu).expect("an adapter");
+        let fastest = Fastest::kept_in(Arc::new(software), Arc::new(Cpu::default()), Some(file.clone()));
+        let suits = fastest.suits_products(96, 64);
+        let kept: Ratios = serde_json::from_slice(&std::fs::read(&file).expect("kept")).expect("ratios");
+        let [(name, ratio)] = &kept.iter().collect::<Vec<_>>()[..] else { panic!("{kept:?}") };
+        assert_eq!(suits, **ratio <= 1.0, "{kept:?}");
+        for known in [0.5, 2.0] {
+            let other: Ratios = [((*name).clone(), known)].into();
+            std::fs::write(&file, serde_json::to_vec(&other).expect("ratios")).expect("write");
+            let fastest = Fastest::kept_in(fastest.device.clone(), fastest.cpu.clone(), Some(file.clone()));
+            assert_eq!(fastest.suits_products(96, 64), known < 1.0, "{known} is not measured again");
+        }
     }
 
     #[test]

@@ -196,6 +196,11 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Whether products of activations with weights of `outputs × inputs` are for [`Self::gpu`]; of two devices, whether it is the faster.
+    fn suits_products(&self, _outputs: usize, _inputs: usize) -> bool {
+        true
+    }
+
     /// Runs one kernel to its end.
     ///
     /// # Errors
@@ -223,21 +228,13 @@ pub fn backend(choice: &DeviceChoice) -> Result<Arc<dyn Backend>> {
     if let Some((_, gpu)) = open.iter().find(|(known, _)| known == choice) {
         return Ok(Arc::clone(gpu));
     }
-    match gpu::Gpu::open(choice) {
-        Ok(gpu) => {
-            let mut backend: Arc<dyn Backend> = Arc::new(gpu);
-            if *choice == DeviceChoice::Auto {
-                backend = Arc::new(Fastest::new(backend, Arc::new(Cpu::default())));
-            }
-            open.push((choice.clone(), Arc::clone(&backend)));
-            Ok(backend)
-        }
-        Err(error) if *choice == DeviceChoice::Auto => {
-            tracing::info!(%error, "computing on the CPU");
-            Ok(Arc::new(Cpu::default()))
-        }
-        Err(error) => Err(error),
-    }
+    let backend: Arc<dyn Backend> = match gpu::Gpu::find(choice)? {
+        None => Arc::new(Cpu::default()),
+        Some(gpu) if *choice == DeviceChoice::Auto => Arc::new(Fastest::new(Arc::new(gpu), Arc::new(Cpu::default()))),
+        Some(gpu) => Arc::new(gpu),
+    };
+    open.push((choice.clone(), Arc::clone(&backend)));
+    Ok(backend)
 }
 
 /// Every device there is, the CPU first.

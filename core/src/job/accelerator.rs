@@ -64,6 +64,15 @@ impl Accelerator {
         self.reporter.notice(None, NoticeKind::DeviceFallback { reason: format!("{what}; the rest is done on {}", self.gpu.name()) });
     }
 
+    /// Whether a buffer of the device holds so many tokens; where not, that is told.
+    pub(crate) fn holds(&self, tokens: usize, channels: usize) -> bool {
+        let most = self.gpu.rows_of(channels);
+        if tokens > most {
+            self.tell_host(&format!("a sequence of more than {most} tokens does not fit a buffer"));
+        }
+        tokens <= most
+    }
+
     /// The error of something that was on the device when it failed.
     pub(crate) fn lost(&self, what: &str) -> Error {
         Error::Device { device: self.gpu.name().to_owned(), detail: format!("it failed while it had {what}") }

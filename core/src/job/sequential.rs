@@ -52,7 +52,7 @@ pub fn quantize_sequentially(source: &Source, text: &SequentialText, recipe: &Re
         return Err(Error::unsupported("residuals in a sequential job", format!("the recipe keeps one of {name}; quantize with a calibration instead")));
     }
     check_sequences(&source.config, &text.sequences, text.options.sequence_length, cx)?;
-    let transformer = Transformer::new(source)?;
+    let transformer = Transformer::on(source, cx)?;
     let order = Order::of(tasks(source, recipe)?, source, &transformer);
     let journal = Journal::begin(&options.folder, recipe, Some(text.identity()))?;
     let total = order.all().map(|t| source.tensors[t.index].size_bytes).sum();
@@ -108,7 +108,7 @@ impl Walk<'_> {
         let of_a_block = ModelConfig { block_count: 1, ..source.config.clone() };
         let budget = cx.scratch.memory.saturating_sub(matrices_bytes(&of_a_block, gram_columns)) / if self.original_inputs { 2 } else { 1 };
         let rounded = Rounded { source, stored: first };
-        let mut stream = Transformer::new(&rounded)?.stream(&self.text.sequences, budget, cx)?;
+        let mut stream = Transformer::on(&rounded, cx)?.stream(&self.text.sequences, budget, cx)?;
         let mut originals = if self.original_inputs { Some(self.transformer.stream(&self.text.sequences, budget, cx)?) } else { None };
         let run = |index: usize, original: Block| {
             let tasks = &order.blocks[index];
@@ -121,7 +121,7 @@ impl Walk<'_> {
             drop(original);
             let rounded = Rounded { source, stored: self.round(tasks, &calibration, hand_over)? };
             drop(calibration);
-            stream.through(&Transformer::new(&rounded)?.block(index)?, None, cx)
+            stream.through(&Transformer::on(&rounded, cx)?.block(index)?, None, cx)
         };
         // What is loaded on another thread must not hold the encoder, which stays on this one.
         let transformer = &self.transformer;

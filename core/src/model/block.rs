@@ -194,8 +194,7 @@ impl Block {
     fn run_somewhere(&self, x: Vec<f32>, spans: &[Span], taps: Option<&mut dyn Taps>) -> Result<Vec<f32>> {
         let Some(device) = &self.device else { return self.run(Values::Host(x), spans, None, taps)?.into_host() };
         let widest = self.hidden_size.max(self.heads.query * self.heads.dim);
-        if let Some(most) = device.gpu().map(|gpu| gpu.rows_of(widest)).filter(|&most| x.len() / self.hidden_size > most) {
-            device.tell_host(&format!("a sequence of more than {most} tokens does not fit a buffer"));
+        if !device.holds(x.len() / self.hidden_size, widest) {
             return self.run(Values::Host(x), spans, None, taps)?.into_host();
         }
         let mut resumed = taps.map(Resumed::new);

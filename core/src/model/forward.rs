@@ -75,12 +75,15 @@ impl<'a> Transformer<'a> {
         Ok(Self { weights, anatomy, shared: Shared { rotary, local_rotary, bias }, device: None })
     }
 
-    /// As [`Self::new`], with its blocks and its head on the device of the context, if that means one; where it fails, the CPU goes on.
+    /// As [`Self::new`], with its blocks and its head on the device of the context, if that means one and it is the faster; where it fails, the
+    /// CPU goes on.
     ///
     /// # Errors
     /// As [`Self::new`].
     pub fn on(weights: &'a dyn Weights, cx: &JobContext) -> Result<Self> {
-        Ok(Self { device: cx.accelerator(), ..Self::new(weights)? })
+        let config = weights.config();
+        let device = cx.accelerator().filter(|_| cx.backend().suits_products(config.intermediate_size, config.hidden_size));
+        Ok(Self { device, ..Self::new(weights)? })
     }
 
     /// Number of blocks.

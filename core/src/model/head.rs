@@ -57,6 +57,9 @@ impl Head {
     pub(crate) fn resident_logits(&self, hidden: &Tensor) -> Result<Option<ResidentLogits>> {
         let Some(resident) = &self.resident else { return Ok(None) };
         let (device, matrix) = &**resident;
+        if !device.holds(hidden.dims2()?.0, matrix.inputs()) {
+            return Ok(None);
+        }
         let rows = device.attempt(|gpu| {
             let hidden = with_values(hidden, |values| Rows::upload(gpu, values, matrix.inputs()))?;
             let hidden = match self.arithmetic.rounding() {

@@ -7,8 +7,7 @@ use crate::codec::Format;
 use crate::compute::gpu::forward::{Matrix, Product, Rows};
 use crate::error::{Error, Result};
 use crate::job::Accelerator;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use crate::numeric::product::{partial_product, times_transposed};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -207,34 +206,4 @@ pub(super) fn multiply(x: &[f32], weight: &[f32], inner: usize, arithmetic: Arit
             times_transposed(&x, weight, inner)
         }
     }
-}
-
-/// As [`times_transposed`] over some of the inner columns.
-fn partial_product(a: &[f32], b: &[f32], inner: usize, columns: Range<usize>) -> Vec<f32> {
-    let (rows, outputs) = (a.len() / inner, b.len() / inner);
-    let mut out = vec![0.0; rows * outputs];
-    matmul(
-        MatMut::from_row_major_slice_mut(&mut out, rows, outputs),
-        Accum::Replace,
-        MatRef::from_row_major_slice(a, rows, inner).subcols(columns.start, columns.len()),
-        MatRef::from_row_major_slice(b, outputs, inner).subcols(columns.start, columns.len()).transpose(),
-        1.0,
-        Par::rayon(0),
-    );
-    out
-}
-
-/// A·Bᵀ for row-major A (rows of `inner`) and B (rows of `inner`); the result is row-major, A's rows × B's rows.
-pub fn times_transposed(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
-    let (rows, columns) = (a.len() / inner, b.len() / inner);
-    let mut out = vec![0.0; rows * columns];
-    matmul(
-        MatMut::from_row_major_slice_mut(&mut out, rows, columns),
-        Accum::Replace,
-        MatRef::from_row_major_slice(a, rows, inner),
-        MatRef::from_row_major_slice(b, columns, inner).transpose(),
-        1.0,
-        Par::rayon(0),
-    );
-    out
 }

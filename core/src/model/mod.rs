@@ -42,7 +42,6 @@ pub use forward::Transformer;
 pub use generate::{GenerateOptions, Generator, generate};
 pub use head::{Head, logits_of};
 pub(crate) use linear::load_shaped;
-pub use linear::times_transposed;
 pub(crate) use rope::{Angles, Rotary};
 pub use stream::Stream;
 pub use taps::Taps;

@@ -2,4 +2,5 @@
 
 pub mod metric;
 pub mod minifloat;
+pub mod product;
 pub mod quadratic;

@@ -92,7 +92,7 @@ impl<'a> Oracle<'a> {
         cx: &'a JobContext,
     ) -> Result<Self> {
         let running = Running { weights: original, runtime };
-        let clean = clean(&Transformer::new(&running)?, sequences, cx)?;
+        let clean = clean(&Transformer::on(&running, cx)?, sequences, cx)?;
         let mut rounded = HashMap::new();
         for (group, &pick) in problem.groups.iter().zip(&picks).filter(|(g, _)| !g.stays()) {
             for tensor in &group.tensors {
@@ -144,7 +144,7 @@ impl<'a> Oracle<'a> {
         let changed = self.changed(changes)?;
         let allocated = Allocated { original: self.original, rounded: &self.rounded, changed: &changed };
         let running = Running { weights: &allocated, runtime: self.runtime };
-        let model = Transformer::new(&running)?;
+        let model = Transformer::on(&running, self.cx)?;
         let firsts: Vec<usize> = changed.keys().filter_map(|name| model.first_block(name)).collect();
         let embedding = changed.contains_key("token_embd.weight");
         let first = firsts.iter().copied().min().unwrap_or(model.blocks());
@@ -176,7 +176,7 @@ impl<'a> Oracle<'a> {
         let none = HashMap::new();
         let allocated = Allocated { original: self.original, rounded: &self.rounded, changed: &none };
         let running = Running { weights: &allocated, runtime: self.runtime };
-        let model = Transformer::new(&running)?;
+        let model = Transformer::on(&running, self.cx)?;
         let config = self.original.config();
         let block_bytes =
             4 * (2 * config.hidden_size * config.head_dim * (config.head_count + config.kv_head_count) + 3 * config.hidden_size * config.intermediate_size);

@@ -3,11 +3,10 @@
 use super::statistics::{Extremes, Sums};
 use super::{Statistics, TensorView};
 use crate::compute::{Backend, Cpu, DeviceChoice, backend};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::job::{JobContext, JobEvent, Stage};
 use crate::report::NoticeKind;
 use crate::source::Source;
-use std::sync::Arc;
 
 /// Values decoded at once (256 MiB as f32); larger tensors are read twice, block by block.
 const BLOCK_VALUES: usize = 1 << 26;
@@ -20,7 +19,10 @@ const BLOCK_VALUES: usize = 1 << 26;
 /// way is replaced by the CPU, with a notice.
 pub fn survey(source: &Source, cx: &JobContext) -> Result<Vec<Option<Statistics>>> {
     // Reading weights is bound by memory: sending them to a GPU takes longer than the sums, so only an explicit wish goes there.
-    let mut device: Arc<dyn Backend> = if cx.device == DeviceChoice::Auto { Arc::new(Cpu::default()) } else { backend(&cx.device)? };
+    let is_asked = cx.device != DeviceChoice::Auto;
+    if is_asked {
+        backend(&cx.device)?;
+    }
     let total = source.size_bytes();
     let mut done = 0;
     let mut all = Vec::with_capacity(source.tensors.len());
@@ -28,14 +30,9 @@ pub fn survey(source: &Source, cx: &JobContext) -> Result<Vec<Option<Statistics>
         cx.checkpoint()?;
         let statistics = if entry.dtype.is_float() && entry.elements() > 0 {
             let view = source.view(index);
-            let statistics = match of_view(&view, device.as_ref(), cx) {
-                Err(error @ Error::Device { .. }) => {
-                    cx.reporter.notice(None, NoticeKind::DeviceFallback { reason: error.to_string() });
-                    device = Arc::new(Cpu::default());
-                    of_view(&view, device.as_ref(), cx)?
-                }
-                other => other?,
-            };
+            let mut notices = Vec::new();
+            let statistics = if is_asked { cx.compute(|device| of_view(&view, device, cx), &mut notices)? } else { of_view(&view, &Cpu::default(), cx)? };
+            notices.into_iter().for_each(|notice| cx.reporter.notice(None, notice));
             if let Some(first) = statistics.first_non_finite {
                 cx.reporter.notice(Some(&entry.name), NoticeKind::NonFinite { count: statistics.non_finite, first });
             }
@@ -91,6 +88,7 @@ fn of_blocks(view: &TensorView<'_>, block_values: usize, backend: &dyn Backend, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::tensor::DType;
 
     #[test]

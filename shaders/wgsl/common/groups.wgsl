@@ -20,6 +20,11 @@ fn group_range(number: u32) -> vec2<f32> {
     return range;
 }
 
+// A lane's share of sixteen numbers, evenly from low to high.
+fn spread(low: f32, high: f32) -> f32 {
+    return add(low, divide(mul(sub(high, low), f32(lane)), 15.0));
+}
+
 // Where the bytes of the group begin in the output.
 fn group_byte(number: u32) -> u32 {
     return (number * LANES + piece) * params.block_bytes;

@@ -69,6 +69,11 @@ fn cancelling_stops_between_submits() {
     });
     assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
     assert_eq!(out[out.len() - 1], GUARD, "the last tile was not reached");
+    for _ in 0..4 {
+        c.on(&device, &weights[..64 * c.columns], &[], &CancelToken::default()).1.expect("the device can still be used");
+    }
+    let again = CancelToken::default();
+    c.on(&device, &weights, &[], &again).1.expect("for as much as before too");
     let (_, result) = c.on(&Cpu::default(), &weights, &[], &cancel);
     assert!(matches!(result, Err(Error::Cancelled)), "the CPU stops too");
 }

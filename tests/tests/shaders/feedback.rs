@@ -1,6 +1,6 @@
 //! The two kernels of error feedback against their twins, and whole tensors against the CPU's sweeps.
 
-use super::{gpu, normal};
+use super::{cramped, gpu, normal};
 use bytemuck::{bytes_of, cast_slice};
 use halftone_core::codec::Format;
 use halftone_core::compute::gpu::Gpu;
@@ -153,5 +153,28 @@ fn error_feedback_on_the_gpu_is_as_good_as_on_the_cpu_and_nearly_the_same() {
         assert!(device_error < 0.9 * nearest_error, "{name} {rounding}: {device_error}, nearest {nearest_error}");
         let equal = cpu.iter().zip(&device).filter(|(a, b)| a == b).count() as f64 / cpu.len() as f64;
         assert!(equal > 0.97, "{name} {rounding}: {equal} of the weights are equal");
+    }
+}
+
+#[test]
+fn tensors_that_do_not_fit_a_binding_are_rounded_in_slabs_of_columns_and_tiles_of_rows() {
+    const COLUMNS: usize = 512;
+    // 256 columns of H, 512 rows of weights.
+    let (weights, hessian, small) = (normal(520 * COLUMNS, 11), layer(1, COLUMNS).1, cramped(512 << 10));
+    let format: Format = "INT4-g128".parse().expect("format");
+    let round = |gpu| {
+        let evidence = Evidence { hessian: Some(&hessian), gpu: Some(gpu), ..Evidence::default() };
+        let bytes = rounder("gptq+descent").expect("rounder").round(&weights, COLUMNS, format, evidence).expect("rounding").bytes;
+        let mut decoded = vec![0.0; weights.len()];
+        format.decode(&bytes, &mut decoded);
+        decoded
+    };
+    let (whole, cut) = (round(gpu()), round(&small));
+    let equal = whole.iter().zip(&cut).filter(|(a, b)| a == b).count() as f64 / whole.len() as f64;
+    assert!(equal > 0.99, "{equal} of the weights are equal");
+    for rows in [0..512, 512..520] {
+        let part = rows.start * COLUMNS..rows.end * COLUMNS;
+        let [want, got] = [&whole, &cut].map(|decoded| objective(&weights[part.clone()], &decoded[part.clone()], COLUMNS, &hessian));
+        assert!((got / want - 1.0).abs() < 0.01, "rows {rows:?}: {got} against {want}");
     }
 }

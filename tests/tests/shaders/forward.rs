@@ -8,8 +8,9 @@ use halftone_core::codec::Format;
 use halftone_core::compute::DeviceChoice;
 use halftone_core::error::Result;
 use halftone_core::eval::{CompareOptions, Comparison, Runtime, compare};
-use halftone_core::job::JobContext;
+use halftone_core::job::{JobContext, QuantizeOptions, SequentialText, quantize_sequentially};
 use halftone_core::model::{StoredWeight, Transformer, Weights, logits_of};
+use halftone_core::recipe::Recipe;
 use halftone_core::report::Reporter;
 use halftone_core::source::{self, ModelConfig, Source};
 use halftone_tests::models::model;
@@ -17,6 +18,7 @@ use halftone_tests::stories15m;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Largest difference of an output, as a share of the range of the CPU's outputs.
@@ -32,6 +34,13 @@ pub(super) fn own_device() -> DeviceChoice {
 
 pub(super) fn on_gpu() -> JobContext {
     JobContext::new(own_device(), |_| {})
+}
+
+/// On a device whose buffers hold 128 KiB.
+fn on_cramped() -> JobContext {
+    let cx = on_gpu();
+    cx.use_backend(Arc::new(super::cramped(128 << 10)));
+    cx
 }
 
 pub(super) fn tiny(name: &str) -> Source {
@@ -260,28 +269,64 @@ fn a_comparison_on_the_device_says_what_the_cpus_says() {
 
 #[test]
 fn matrices_of_inputs_are_those_of_the_cpu() {
-    let source = stories();
-    let sequences = sequences(&[32, 32], 32_000);
-    let options = CalibrationOptions { tokens: 64, sequence_length: 32, gram_columns: 1024 };
-    let calibrated = |cx: &JobContext| calibrate_sequences(&source, &sequences, "t".into(), &options, cx).unwrap();
-    let cx = on_gpu();
-    let (want, got) = (calibrated(&JobContext::silent()), calibrated(&cx));
-    assert_eq!(cx.reporter.notices(), [], "nothing falls back");
-    assert!(calls(&cx, "gram") > 0, "added up there");
-    assert_eq!(want.tensors, got.tensors, "the same inputs");
-    let mut largest = 0.0f32;
-    for (key, want) in &want.inputs {
-        let got = &got.inputs[key];
-        assert_eq!(want.tokens, got.tokens, "{key}");
-        let (w, g) = (want.gram.as_ref().unwrap(), got.gram.as_ref().unwrap());
-        let columns = want.sum_squares.len();
-        for i in 0..columns {
-            for j in 0..columns {
-                let scale = (w[i * columns + i] * w[j * columns + j]).abs().sqrt() + 1e-12;
-                largest = largest.max((w[i * columns + j] - g[i * columns + j]).abs() / scale);
+    // Of a mixture too, and where 64 tokens are more than fit a buffer of the feed-forward.
+    for (source, vocabulary, cx) in [(stories(), 32_000, on_gpu()), (stories(), 32_000, on_cramped()), (tiny("mixtral"), 96, on_gpu())] {
+        let name = source.path.display();
+        let sequences = sequences(&[32, 32], vocabulary);
+        let options = CalibrationOptions { tokens: 64, sequence_length: 32, gram_columns: 1024 };
+        let calibrated = |cx: &JobContext| calibrate_sequences(&source, &sequences, "t".into(), &options, cx).unwrap();
+        let (want, got) = (calibrated(&JobContext::silent()), calibrated(&cx));
+        assert_eq!(cx.reporter.notices(), [], "{name}: nothing falls back");
+        assert!(calls(&cx, "gram") > 0, "{name}: added up there");
+        assert_eq!(want.tensors, got.tensors, "{name}: the same inputs");
+        let mut largest = 0.0f32;
+        for (key, want) in &want.inputs {
+            let got = &got.inputs[key];
+            assert_eq!(want.tokens, got.tokens, "{name}: {key}");
+            let (w, g) = (want.gram.as_ref().unwrap(), got.gram.as_ref().unwrap());
+            let columns = want.sum_squares.len();
+            for i in 0..columns {
+                for j in 0..columns {
+                    let scale = (w[i * columns + i] * w[j * columns + j]).abs().sqrt() + 1e-12;
+                    largest = largest.max((w[i * columns + j] - g[i * columns + j]).abs() / scale);
+                }
             }
         }
+        println!("{name}: largest difference of an entry: {largest:.1e} of the roots of its diagonals");
+        assert!(largest < 1e-3, "{name}: {largest}");
     }
-    println!("largest difference of an entry: {largest:.1e} of the roots of its diagonals");
-    assert!(largest < 1e-3, "{largest}");
+}
+
+#[test]
+fn a_sequence_that_fits_no_buffer_goes_through_the_host_and_the_others_do_not() {
+    let (source, cx) = (tiny("llama"), on_cramped());
+    let (long, short) = (sequences(&[1100], 96), sequences(&[60], 96));
+    let error = difference(&outputs(&source, &long, &JobContext::silent()), &outputs(&source, &long, &cx));
+    let told: Vec<String> = cx.reporter.notices().iter().map(ToString::to_string).collect();
+    assert!(error < TOLERANCE && told.len() == 1 && told[0].contains("a sequence of more than"), "{error}, {told:?}");
+    assert_eq!(calls(&cx, "attention"), 0, "all of it");
+    let error = difference(&outputs(&source, &short, &JobContext::silent()), &outputs(&source, &short, &cx));
+    assert!(error < TOLERANCE && calls(&cx, "attention") > 0, "the device is still there: {error}");
+}
+
+#[test]
+fn a_sequential_job_runs_its_passes_on_the_device() {
+    let (source, folder) = (tiny("llama"), tempfile::tempdir().unwrap());
+    let options = CalibrationOptions { tokens: 24 * 32, sequence_length: 32, gram_columns: 64 };
+    let text = SequentialText { sequences: sequences(&[32; 24], 96), text: "t".into(), options };
+    let tensors = source.tensors.iter().filter(|t| t.quantizable() && t.name != "token_embd.weight" && t.columns().is_multiple_of(32));
+    let tensors = tensors.map(|t| (t.name.clone(), "Q4_0".parse().unwrap())).collect();
+    let recipe = Recipe { model: source.fingerprint.clone(), rounding: "gptq".into(), tensors, ..Recipe::default() };
+    let run = |name: &str, cx: &JobContext| quantize_sequentially(&source, &text, &recipe, &QuantizeOptions { folder: folder.path().join(name) }, cx).unwrap();
+    let cx = on_gpu();
+    let (cpu, device) = (run("cpu", &JobContext::silent()), run("gpu", &cx));
+    assert_eq!(cx.reporter.notices(), [], "nothing falls back");
+    assert!(calls(&cx, "attention") > 0 && calls(&cx, "feedback_columns") > 0, "passes and rounding");
+    let mut equal = [0usize; 2];
+    for header in cpu.tensors() {
+        let (a, b) = (cpu.tensor(&header.tensor).unwrap().1, device.tensor(&header.tensor).unwrap().1);
+        equal[0] += a.iter().zip(b).filter(|(a, b)| a == b).count();
+        equal[1] += a.len();
+    }
+    assert!(equal[0] * 100 > equal[1] * 95, "{} of {} bytes are equal", equal[0], equal[1]);
 }

@@ -14,7 +14,7 @@ use super::stopwatch::{Stopwatch, Times};
 use crate::error::{Error, Result};
 use halftone_shaders::{Extensions, Kernel};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const IN_FLIGHT: usize = 2;
 /// Dispatches of a submit, for which there are timestamps.
 const MOST_CALLS: usize = 128;
+/// Bytes that are uploaded between submits: until then the driver keeps a copy of them.
+const MOST_UPLOADED: u64 = 256 << 20;
 /// Work of a kernel's first submit, in its own units: little on any device.
 const FIRST_WORK: u64 = 1 << 15;
 
@@ -88,6 +90,8 @@ pub(crate) struct Engine {
     recorder: Mutex<Recorder>,
     fault: Arc<Mutex<Option<String>>>,
     submits: AtomicU64,
+    /// Bytes since the last submit.
+    uploaded: AtomicU64,
     max_binding_bytes: u64,
 }
 
@@ -125,6 +129,7 @@ impl Engine {
             recorder: Mutex::default(),
             fault,
             submits: AtomicU64::new(0),
+            uploaded: AtomicU64::new(0),
             max_binding_bytes,
         };
         this.check()?;
@@ -183,6 +188,9 @@ impl Engine {
     pub(crate) fn upload(&self, bytes: &[u8]) -> Result<Memory> {
         let memory = self.take(bytes.len() as u64, First::Upload)?;
         self.write(&memory, bytes);
+        if self.uploaded.fetch_add(memory.bytes(), Ordering::AcqRel) > MOST_UPLOADED {
+            self.submit(&mut self.recorder.lock())?;
+        }
         self.check()?;
         Ok(memory)
     }
@@ -275,6 +283,15 @@ impl Engine {
         Ok(Pending { engine: self, staging, lengths, submit, receiver })
     }
 
+    /// What is in a memory.
+    ///
+    /// # Errors
+    /// `Device`, also for an earlier dispatch.
+    pub(crate) fn read_one(&self, memory: &Memory) -> Result<Vec<u8>> {
+        let [bytes]: [Vec<u8>; 1] = self.read(&[memory])?.wait()?.try_into().map_err(|_| self.error("one output was expected"))?;
+        Ok(bytes)
+    }
+
     /// Submits what is recorded and waits for everything.
     ///
     /// # Errors
@@ -327,6 +344,7 @@ impl Engine {
             times.resolve(&mut encoder, calls.len());
         }
         let index = self.queue.submit([encoder.finish()]);
+        self.uploaded.store(0, Ordering::Release);
         let number = self.submits.fetch_add(1, Ordering::AcqRel) + 1;
         self.pool.submitted();
         if let Some(times) = &mut times {
@@ -354,10 +372,14 @@ impl Engine {
         let sum: f64 = flight.calls.iter().map(filled).sum();
         let elapsed: Vec<Duration> =
             measured.unwrap_or_else(|| flight.calls.iter().map(|call| whole.mul_f64(if sum > 0.0 { filled(call) / sum } else { 1.0 })).collect());
+        let mut sums: BTreeMap<Kernel, (u64, Duration)> = BTreeMap::new();
         for (call, elapsed) in flight.calls.iter().zip(elapsed) {
-            self.paces[call.kernel as usize].record(call.work, elapsed);
             self.meter.add(call.kernel, elapsed, call.bytes, call.operations);
+            let (work, time) = sums.entry(call.kernel).or_default();
+            *work += call.work;
+            *time += elapsed;
         }
+        sums.into_iter().for_each(|(kernel, (work, time))| self.paces[kernel as usize].record(work, time));
         Ok(())
     }
 
@@ -396,7 +418,7 @@ impl Pending<'_> {
     pub(crate) fn wait(self) -> Result<Vec<Vec<u8>>> {
         let engine = self.engine;
         {
-            let (number, index) = self.submit;
+            let (number, index) = self.submit.clone();
             let recorder = &mut *engine.recorder.lock();
             while recorder.flights.front().is_some_and(|flight| flight.number <= number) {
                 engine.land(recorder)?;
@@ -416,8 +438,13 @@ impl Pending<'_> {
             results.push(result.to_vec());
             rest = tail;
         }
-        drop(view);
-        self.staging.buffer().unmap();
         Ok(results)
+    }
+}
+
+impl Drop for Pending<'_> {
+    /// Whether it was waited for or not: a buffer that is mapped cannot be written again.
+    fn drop(&mut self) {
+        self.staging.buffer().unmap();
     }
 }

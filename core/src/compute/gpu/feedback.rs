@@ -97,7 +97,7 @@ impl Rows<'_> {
         for at in 0..slabs.len() {
             for first in slabs[at].columns.clone().step_by(self.call.block) {
                 let corrections = self.product(&slabs, at, first, true)?;
-                let [asked]: [Vec<u8>; 1] = self.engine.read(&[&corrections])?.wait()?.try_into().map_err(|_| self.engine.error("one output was expected"))?;
+                let asked = self.engine.read_one(&corrections)?;
                 self.choose_scales(&slabs[at], first, &asked, choose)?;
                 self.columns(&slabs[at], first, &corrections, &levels)?;
             }
@@ -118,7 +118,7 @@ impl Rows<'_> {
             }
         }
         for slab in &slabs {
-            let [codes]: [Vec<u8>; 1] = self.engine.read(&[&slab.indices])?.wait()?.try_into().map_err(|_| self.engine.error("one output was expected"))?;
+            let codes = self.engine.read_one(&slab.indices)?;
             for (j, line) in slab.columns.clone().zip(codes.chunks_exact(self.rows.len() * 4)) {
                 for (row, code) in words(line).enumerate() {
                     indices[row * self.call.columns + j] = code[0];

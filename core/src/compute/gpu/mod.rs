@@ -1,5 +1,5 @@
 //! The GPU backend: a wgpu device of its own (never the window's), pipelines compiled once, buffers kept. Work is cut into submits by
-//! the binding limit and by time; cancel is looked at between them. A device must pass a self-test against the twins before it is used.
+//! the binding limit and by time; cancel is looked at between them. Each kernel must pass a self-test against its twin before it is used.
 
 mod adapter;
 mod encode;
@@ -82,10 +82,18 @@ impl std::fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the adapter that a choice means. Each kernel is tested when it is first used.
+    /// Opens the adapter that a choice means; none for `Cpu`, and for `Auto` without hardware. Each kernel is tested when it is first used.
     ///
     /// # Errors
-    /// `Device` when there is none (for `Auto`: no hardware), or when it cannot be opened.
+    /// `Device` when one was asked for that there is not, or when it cannot be opened.
+    pub fn find(choice: &DeviceChoice) -> Result<Option<Self>> {
+        adapter::choose(choice, adapter::enumerate())?.map(|adapter| Self::on(&adapter, &Most::default())).transpose()
+    }
+
+    /// As [`Self::find`], where there must be one.
+    ///
+    /// # Errors
+    /// As [`Self::find`], and `Device` when there is none.
     pub fn open(choice: &DeviceChoice) -> Result<Self> {
         Self::open_with(choice, &Most::default())
     }
@@ -96,13 +104,16 @@ impl Gpu {
     /// As [`Self::open`].
     pub fn open_with(choice: &DeviceChoice, most: &Most) -> Result<Self> {
         let none = || Error::Device { device: "gpu".to_owned(), detail: "there is no hardware adapter".to_owned() };
-        let adapter = adapter::choose(choice, adapter::enumerate())?.ok_or_else(none)?;
-        let mut capabilities = adapter::capabilities(&adapter);
+        Self::on(&adapter::choose(choice, adapter::enumerate())?.ok_or_else(none)?, most)
+    }
+
+    fn on(adapter: &wgpu::Adapter, most: &Most) -> Result<Self> {
+        let mut capabilities = adapter::capabilities(adapter);
         capabilities.max_binding_bytes = capabilities.max_binding_bytes.min(most.binding_bytes);
         let tested = Kernel::ALL.iter().map(|_| OnceLock::new()).collect();
-        let there = adapter::extensions(&adapter);
+        let there = adapter::extensions(adapter);
         let used = Extensions { subgroups: there.subgroups && most.extensions.subgroups, halves: there.halves && most.extensions.halves };
-        let engine = Engine::open(&adapter, capabilities.max_binding_bytes, used)?;
+        let engine = Engine::open(adapter, capabilities.max_binding_bytes, used)?;
         let gpu = Self { engine: Arc::new(engine), tested, capabilities: Arc::new(capabilities) };
         tracing::info!(adapter = gpu.capabilities.name, "compute device opened");
         Ok(gpu)

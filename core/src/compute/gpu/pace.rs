@@ -26,10 +26,10 @@ impl Pace {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Learns from a submit.
+    /// Learns from what this kernel had of a submit.
     pub(super) fn record(&self, work: u64, elapsed: Duration) {
         let ratio = TARGET.as_secs_f64() / elapsed.as_secs_f64().max(1e-6);
-        let grown = (work as f64 * ratio.min(GROWTH as f64)).round() as u64;
+        let grown = ((work as f64 * ratio).round() as u64).min(self.next().saturating_mul(GROWTH));
         // A short last tile says nothing against longer ones.
         let floor = if elapsed < TARGET { self.next() } else { 1 };
         self.next.store(grown.max(floor), Ordering::Relaxed);
@@ -49,5 +49,7 @@ mod tests {
         assert_eq!(pace.next(), 400, "growth is bounded");
         pace.record(3, Duration::from_millis(1));
         assert_eq!(pace.next(), 400, "a short last tile does not shrink it");
+        pace.record(40, Duration::from_millis(1));
+        assert_eq!(pace.next(), 1600, "small parts of submits let it grow too");
     }
 }

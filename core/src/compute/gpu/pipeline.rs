@@ -136,9 +136,30 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_extensions_that_is_wrong_is_refused() {
-        let gpu = Gpu::open(&DeviceChoice::Gpu).expect("an adapter");
-        spoil(&gpu, Kernel::Add, "+=", "-=");
-        assert!(gpu.trust(Kernel::Add).is_err());
+    fn a_kernel_that_is_wrong_in_one_of_its_ways_is_refused() {
+        for (kernel, from, to) in [
+            (Kernel::Add, "+=", "-="),
+            (Kernel::Matmul, "b7 += products(v, w4, w5, w6, w7);", ""),
+            (Kernel::Gram, "a1 += r.y * c;", "a1 += r.x * c;"),
+            (Kernel::Rope, "params.interleaved != 0u", "params.interleaved == 0u"),
+            (Kernel::Rope, "params.interleaved != 0u", "true"),
+            (Kernel::Attention, "capped(score * params.scale)", "score * params.scale"),
+            (Kernel::Attention, "params.causal != 0u && key > place", "params.causal != 0u && key >= place"),
+            (Kernel::Gate, "0.044715", "0.44715"),
+            (Kernel::Gate, "0.70710678", "0.6"),
+            (Kernel::Embedding, "* params.scale", ""),
+            (Kernel::RoundInputs, "0x7fffu", "0x6fffu"),
+            (Kernel::RoundInputs, "size / 127.0", "size / 126.0"),
+            (Kernel::RoundInputs, "-127.0 / extreme", "-128.0 / extreme"),
+            (Kernel::LogitsCompare, "a_index < b_index", "a_index > b_index + 1000u"),
+            (Kernel::LogitsCompare, "log_sum.y - after", "log_sum.x - after"),
+            (Kernel::FeedbackProduct, "params.skip_end", "params.skip_begin"),
+            (Kernel::FeedbackColumns, "level - params.low", "level - params.low + 1.0"),
+            (Kernel::FeedbackColumns, "0.5 * (levels[middle - 1u] + levels[middle])", "levels[middle]"),
+        ] {
+            let gpu = Gpu::open_with(&DeviceChoice::Gpu, &Most { extensions: Extensions::default(), ..Most::default() }).expect("an adapter");
+            spoil(&gpu, kernel, from, to);
+            assert!(gpu.trust(kernel).is_err(), "{} without {from}", kernel.name());
+        }
     }
 }

@@ -9,8 +9,7 @@ use wgpu::BufferUsages;
 
 /// Freed memory that is kept, bytes; more goes back to the driver.
 const KEPT_BYTES: u64 = 1 << 30;
-const STORAGE: BufferUsages =
-    BufferUsages::STORAGE.union(BufferUsages::UNIFORM).union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST).union(BufferUsages::QUERY_RESOLVE);
+const STORAGE: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::UNIFORM).union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
 const STAGING: BufferUsages = BufferUsages::MAP_READ.union(BufferUsages::COPY_DST);
 
 /// What a buffer is for; buffers of one use are not handed out for the other.

@@ -69,30 +69,36 @@ fn feedback_product(gpu: &Gpu) -> Result<()> {
     verdict(gpu, Kernel::FeedbackProduct.name(), got[0] == cast_slice::<_, u8>(&want))
 }
 
+/// Integers from −8 on, and levels that are not evenly spaced.
 fn feedback_columns(gpu: &Gpu) -> Result<()> {
     const LINES: usize = 8;
     let cells = LINES * ROWS;
-    let params = feedback_columns::Params { rows: ROWS as u32, columns: 8, first: 0, line: 0, width: 8, levels: 16, low: -8.0, padding: 0 };
+    let listed: Vec<f32> = (-6i32..6).map(|i| (i * i.abs()) as f32 / 4.0).collect();
     let matrix: Vec<f32> = (0..64).map(|i| if i / 8 < i % 8 { ((i * 5) % 3) as f32 - 1.0 } else { 0.0 }).collect();
     let weights: Vec<f32> = integers(cells, 7).iter().map(|v| 2.0 * v + 0.25).collect();
     let (corrections, scales, offsets) = (integers(cells, 3), vec![2.0f32; cells], vec![1.0f32; cells]);
-    let (mut delta, mut indices) = (vec![0.0f32; cells], vec![0u32; cells]);
-    let panel = feedback_columns::Panel {
-        matrix: &matrix,
-        corrections: &corrections,
-        weights: &weights,
-        scales: &scales,
-        offsets: &offsets,
-        levels: &[],
-        delta: &mut delta,
-        indices: &mut indices,
-    };
-    feedback_columns::feedback_columns(&params, panel);
-    let inputs = [&matrix, &corrections, &weights, &scales, &offsets].map(|values| Operand::Input(cast_slice(values)));
-    let outputs = [Operand::Input(&[]), Operand::Output(cells * 4), Operand::Output(cells * 4)];
-    let operands: Vec<Operand<'_>> = inputs.into_iter().chain(outputs).collect();
-    let got = gpu.run_once(Kernel::FeedbackColumns, bytes_of(&params), &operands, [1, 1, 1])?;
-    verdict(gpu, Kernel::FeedbackColumns.name(), got[1][..cells * 4] == *cast_slice::<_, u8>(&indices))
+    for (levels, count, low) in [(&[][..], 16, -8.0), (&listed, listed.len() as u32, 1.0)] {
+        let params = feedback_columns::Params { rows: ROWS as u32, columns: 8, first: 0, line: 0, width: 8, levels: count, low, padding: 0 };
+        let (mut delta, mut indices) = (vec![0.0f32; cells], vec![0u32; cells]);
+        let panel = feedback_columns::Panel {
+            matrix: &matrix,
+            corrections: &corrections,
+            weights: &weights,
+            scales: &scales,
+            offsets: &offsets,
+            levels,
+            delta: &mut delta,
+            indices: &mut indices,
+        };
+        feedback_columns::feedback_columns(&params, panel);
+        let inputs = [&matrix[..], &corrections, &weights, &scales, &offsets, levels].map(|values| Operand::Input(cast_slice(values)));
+        let operands: Vec<Operand<'_>> = inputs.into_iter().chain([Operand::Output(cells * 4), Operand::Output(cells * 4)]).collect();
+        let got = gpu.run_once(Kernel::FeedbackColumns, bytes_of(&params), &operands, [1, 1, 1])?;
+        // All of it is exact in f32.
+        let holds = got[0][..cells * 4] == *cast_slice::<_, u8>(&delta) && got[1][..cells * 4] == *cast_slice::<_, u8>(&indices);
+        verdict(gpu, Kernel::FeedbackColumns.name(), holds)?;
+    }
+    Ok(())
 }
 
 /// Two rows of three super-blocks with heavy tails, among them a block of zeros, a flat one and one near the smallest scale.
@@ -148,14 +154,17 @@ fn lloyd_step(backend: &dyn Backend, values: &[f32]) -> Result<()> {
     let scales: Vec<f32> = (0..values.len() / GROUP).map(|i| if i == 3 { 0.0 } else { 2.0 + (i % 4) as f32 }).collect();
     let importance: Vec<f32> = (0..COLUMNS).map(|i| (1 + i * 7 % 29) as f32).collect();
     let levels: Vec<f32> = (0..8).map(|k| (k * k) as f32 / 16.0 - 1.0).collect();
-    let want = lloyd_step::tally(values, 0, &scales, GROUP, &importance, &lloyd_step::boundaries(&levels));
-    let mut got = lloyd_step::Tally::default();
-    let call = KernelCall::LloydStep { values, group: GROUP, scales: &scales, importance: &importance, levels: &levels, tally: &mut got };
-    backend.run(call, &CancelToken::default())?;
-    // A term is at most the largest importance × scale².
-    let close =
-        |a: &[f64], b: &[f64]| want.counts.iter().zip(a.iter().zip(b)).all(|(n, (a, b))| (a - b).abs() <= lloyd_step::TOLERANCE * 29.0 * 25.0 * *n as f64);
-    verdict(backend, "lloyd_step", want.counts == got.counts && close(&want.weights, &got.weights) && close(&want.sums, &got.sums))
+    for importance in [&importance[..], &[]] {
+        let want = lloyd_step::tally(values, 0, &scales, GROUP, importance, &lloyd_step::boundaries(&levels));
+        let mut got = lloyd_step::Tally::default();
+        let call = KernelCall::LloydStep { values, group: GROUP, scales: &scales, importance, levels: &levels, tally: &mut got };
+        backend.run(call, &CancelToken::default())?;
+        // A term is at most the largest importance × scale².
+        let near = |(count, (a, b)): (&u64, (&f64, &f64))| (a - b).abs() <= lloyd_step::TOLERANCE * 29.0 * 25.0 * *count as f64;
+        let close = |a: &[f64], b: &[f64]| want.counts.iter().zip(a.iter().zip(b)).all(near);
+        verdict(backend, "lloyd_step", want.counts == got.counts && close(&want.weights, &got.weights) && close(&want.sums, &got.sums))?;
+    }
+    Ok(())
 }
 
 fn verdict(backend: &dyn Backend, kernel: &str, holds: bool) -> Result<()> {

@@ -71,11 +71,9 @@ impl GramSum {
     pub fn add_to(&self, gram: &mut [f32]) -> Result<()> {
         for (first, rows, memory) in &self.pieces {
             let gram = &mut gram[first * self.columns..(first + rows) * self.columns];
-            for bytes in self.gpu.engine.read(&[memory])?.wait()? {
-                gram.par_chunks_mut(CHUNK)
-                    .zip(bytes.par_chunks(4 * CHUNK))
-                    .for_each(|(gram, bytes)| gram.iter_mut().zip(floats(bytes)).for_each(|(g, sum)| *g += sum));
-            }
+            let bytes = self.gpu.engine.read_one(memory)?;
+            let chunks = gram.par_chunks_mut(CHUNK).zip(bytes.par_chunks(4 * CHUNK));
+            chunks.for_each(|(gram, bytes)| gram.iter_mut().zip(floats(bytes)).for_each(|(g, sum)| *g += sum));
         }
         Ok(())
     }

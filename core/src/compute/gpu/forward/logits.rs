@@ -1,7 +1,7 @@
 //! Logits that stay on the device, and how far two of them are apart.
 
 use super::{Cost, Matrix, Product, Rows};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use bytemuck::cast_slice;
 use halftone_shaders::Kernel;
 use halftone_shaders::twin::gate::Curve;
@@ -51,6 +51,10 @@ impl LogitRows {
     /// # Errors
     /// `Device`; `Mismatch` for logits of another shape.
     pub fn compare(&self, after: &Self, targets: &[u32], top: usize) -> Result<Vec<RowComparison>> {
+        let rows = |logits: &Self| logits.pieces.iter().map(|piece| piece.rows).sum::<usize>();
+        if rows(self) != rows(after) {
+            return Err(Error::Mismatch { operation: "compare logits", expected: format!("{} rows", rows(self)), got: rows(after).to_string() });
+        }
         let mut compared = Vec::new();
         for (before, after) in self.pieces.iter().zip(&after.pieces) {
             let first = compared.len();
@@ -61,11 +65,10 @@ impl LogitRows {
             let params = Params { rows: before.rows as u32, columns: before.columns as u32, first_target: first as u32, top: top as u32 };
             let (targets, results) = (gpu.engine.upload(cast_slice(targets))?, gpu.engine.reserve((before.rows * size_of::<Row>()) as u64)?);
             let values = before.rows * before.columns;
-            let cost = Cost { work: values * (3 + top), bytes: 8 * values * (3 + top), operations: 20 * values };
+            let cost = Cost { work: values * (3 + top), bytes: 8 * values, operations: 20 * values };
             gpu.record(Kernel::LogitsCompare, &params, &[&before.memory, &after.memory, &targets, &results], [before.rows as u32, 1, 1], &cost)?;
-            for bytes in gpu.engine.read(&[&results])?.wait()? {
-                compared.extend(bytes.chunks_exact(size_of::<Row>()).take(before.rows).map(bytemuck::pod_read_unaligned::<Row>));
-            }
+            let bytes = gpu.engine.read_one(&results)?;
+            compared.extend(bytes.chunks_exact(size_of::<Row>()).take(before.rows).map(bytemuck::pod_read_unaligned::<Row>));
         }
         Ok(compared)
     }

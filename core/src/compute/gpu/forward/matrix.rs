@@ -2,6 +2,7 @@
 
 use super::super::Gpu;
 use super::super::pool::Memory;
+use super::rows::whole_rows;
 use crate::codec::{Format, GgmlType, Granularity, IntFormat};
 use crate::error::{Error, Result};
 use halftone_shaders::twin::matmul_quantized::Stored;
@@ -31,9 +32,9 @@ impl Matrix {
     /// A weight of rows of `inputs` values.
     ///
     /// # Errors
-    /// `Device`.
+    /// `Device`; `Mismatch` for values that are not whole rows.
     pub fn upload(gpu: &Gpu, values: &[f32], inputs: usize) -> Result<Self> {
-        Self::cut(gpu, bytemuck::cast_slice(values), values.len() / inputs.max(1), inputs, None)
+        Self::cut(gpu, bytemuck::cast_slice(values), whole_rows(values.len(), inputs)?, inputs, None)
     }
 
     /// A weight of rows of `inputs` columns in this stored form.

@@ -24,9 +24,9 @@ impl Rows {
     /// These values, in rows of `columns`.
     ///
     /// # Errors
-    /// `Device`.
+    /// `Device`; `Mismatch` for values that are not whole rows.
     pub fn upload(gpu: &Gpu, values: &[f32], columns: usize) -> Result<Self> {
-        let rows = values.len().checked_div(columns).unwrap_or(0);
+        let rows = whole_rows(values.len(), columns)?;
         Ok(Self { memory: gpu.engine.upload(cast_slice(values))?, gpu: gpu.clone(), rows, columns })
     }
 
@@ -63,13 +63,17 @@ impl Rows {
     /// # Errors
     /// `Device`.
     pub fn read(&self) -> Result<Vec<f32>> {
-        let bytes = self.gpu.engine.read(&[&self.memory])?.wait()?;
-        let values = bytes.first().map(|bytes| floats(bytes).take(self.rows * self.columns).collect());
-        values.ok_or_else(|| self.gpu.engine.error("no values came back"))
+        Ok(floats(&self.gpu.engine.read_one(&self.memory)?).take(self.rows * self.columns).collect())
     }
 
     /// Refuses operands that do not fit.
     pub(super) fn fits(&self, operation: &'static str, holds: bool, other: impl std::fmt::Display) -> Result<()> {
         if holds { Ok(()) } else { Err(Error::Mismatch { operation, expected: format!("what fits {self:?}"), got: other.to_string() }) }
     }
+}
+
+/// Rows of so many values.
+pub(super) fn whole_rows(values: usize, columns: usize) -> Result<usize> {
+    let rows = values.checked_div(columns).filter(|rows| rows * columns == values);
+    rows.ok_or_else(|| Error::Mismatch { operation: "upload", expected: format!("rows of {columns}"), got: format!("{values} values") })
 }
