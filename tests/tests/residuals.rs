@@ -124,6 +124,7 @@ fn a_candidate_of_the_table_is_what_the_job_writes() {
             }
         }
     }
+    let mut compared = 0;
     for row in &table.rows {
         let of = |text: &str| row.cells.iter().find(|c| c.candidate().to_string() == text).unwrap();
         let (plain, kept) = (of("INT3-g8"), of("INT3-g8+r4"));
@@ -132,9 +133,12 @@ fn a_candidate_of_the_table_is_what_the_job_writes() {
             let scale = |cell: &Cell| cell.predicted_kl.unwrap() / cell.activation_error.unwrap();
             assert!((scale(of("INT4-g8")) / scale(plain) - 1.0).abs() < 1e-9, "formats of {} by one scale", row.tensor);
             assert_eq!(kept.predicted_kl, kept.more.measured_kl.map(|kl| kl.max(1e-8)), "a residual of {} by itself", row.tensor);
+            compared += 1;
         }
         assert!(row.cells.is_sorted_by_key(|c| c.bytes), "by rising bytes");
     }
+    let linears = table.rows.iter().filter(|row| row.block.is_some()).count();
+    assert!(linears > 0 && compared >= linears, "{compared} rows of {linears} linears have an activation error");
     let unprobed = MeasureOptions { probe: Vec::new(), search: options.probe.clone(), ..options.clone() };
     for table in [&table, &measure(&source, Some(&calibration), &unprobed, &cx).unwrap()] {
         let trust = table.evidence.trust.as_ref().unwrap();

@@ -3,10 +3,12 @@
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use halftone::studio::app::Studio;
 use halftone::studio::command::{Action, Command};
+use halftone::studio::dialogs::Purpose;
 use halftone::studio::dock::Pane;
 use halftone::studio::jobs::JobState;
+use halftone::studio::selection::SelectMode;
 use halftone::studio::settings::TextChoice;
-use halftone_core::allocate::Budget;
+use halftone_core::allocate::{Budget, Target};
 use halftone_core::codec::Format;
 use halftone_core::job::Stage;
 use halftone_core::refine::{Kl, Refined};
@@ -102,14 +104,26 @@ fn a_search_ends_in_its_time_says_what_it_measured_and_goes_on_when_it_is_asked_
     assert!(driver.harness.query_by_label_contains("on the search text").is_some(), "the pane says how it went");
     let proven = driver.harness.query_by_label_contains("proven optimal").is_some();
     assert_eq!(proven, formats(&driver) == before, "a plan that nothing was found for keeps its proof");
-    if formats(&driver) != before {
-        driver.send(Command::Do(Action::Undo));
-        assert_eq!(formats(&driver), before, "one step takes the search back");
-    }
     driver.send(Command::Do(Action::Refine));
     driver.wait("the second search", 300, |s| !s.view().busy() && s.session.searched.as_ref().is_some_and(|f| f.trials != found.trials));
-    assert!(driver.harness.state().session.searched.as_ref().is_some_and(|f| f.trials > found.trials), "it went on in its journal");
+    let second = driver.harness.state().session.searched.clone().expect("a result");
+    assert!(second.trials > found.trials && second.accepted >= found.accepted, "it went on in its journal: {second:?} after {found:?}");
+    assert_eq!(second.before, found.before, "from where it began");
+    assert_eq!(second.check.is_some(), second.accepted > 0, "all that was found is checked");
+    assert_eq!(formats(&driver), of(&second), "and the recipe has it");
+    if formats(&driver) != before {
+        driver.send(Command::Do(Action::Undo));
+        assert_eq!(formats(&driver), before, "one step takes both searches back");
+    }
     assert!(folder.path().join("searches").is_dir(), "beside the jobs");
+
+    // A pin changes no format, but what may be tried.
+    driver.send(Command::Do(Action::SelectAll));
+    driver.send(Command::Do(Action::Pin));
+    driver.send(Command::Do(Action::Refine));
+    driver.wait("the third search", 300, |s| !s.view().busy());
+    assert_eq!(driver.harness.state().view().jobs.last().map(|j| j.state.clone()), Some(JobState::Done), "{:?}", driver.messages());
+    assert_eq!(driver.harness.state().session.searched.as_ref().map(|f| f.trials), Some(0), "nothing is left to try");
 }
 
 #[test]
@@ -143,8 +157,23 @@ fn what_a_search_found_is_one_step_and_an_edited_recipe_is_left_alone() {
     assert_eq!(formats(&driver), start, "one step");
     driver.send(Command::Do(Action::Redo));
     assert_eq!(formats(&driver), of(&refined), "and again");
-    assert!(!driver.harness.state_mut().session.take_searched(refined.clone(), &began, "swaps", 0.0), "it began with another recipe");
-    assert_eq!(formats(&driver), of(&refined), "which stays");
+    assert_eq!(*driver.harness.state().session.search_start(), began, "searched again, it goes on from where it began");
+    let mut further = Refined::clone(&refined);
+    let first = further.formats.first_mut().expect("a tensor").1;
+    *first = if *first == small { large } else { small };
+    let further = Arc::new(further);
+    assert!(driver.harness.state_mut().session.take_searched(further.clone(), &began, "swaps", 0.0));
+    driver.frames(3);
+    assert_eq!(formats(&driver), of(&further), "what it found then is taken in");
+    assert_eq!(driver.harness.state().session.allocation.recipe().solver, "exact+swaps", "as one search");
+    driver.send(Command::Do(Action::Undo));
+    assert_eq!(formats(&driver), start, "and one step");
+    driver.send(Command::Do(Action::Redo));
+    driver.send(Command::SetRounding("nearest".to_owned()));
+    let edited = driver.harness.state().session.allocation.recipe().clone();
+    assert_eq!(*driver.harness.state().session.search_start(), edited, "an edited recipe is searched from itself");
+    assert!(!driver.harness.state_mut().session.take_searched(refined, &began, "swaps", 0.0), "it began with another recipe");
+    assert_eq!(*driver.harness.state().session.allocation.recipe(), edited, "which stays");
 }
 
 #[test]
@@ -174,4 +203,62 @@ fn a_cancelled_search_keeps_the_best_so_far_unless_the_recipe_was_edited() {
     driver.wait("the end", 60, |s| !s.view().busy());
     assert_eq!(formats(&driver), edited, "the edit stays");
     assert!(driver.messages().iter().any(|m| m.contains("was edited while it was searched")), "{:?}", driver.messages());
+}
+
+#[test]
+fn a_loaded_recipe_brings_its_residuals_and_they_go_with_their_tensors() {
+    let (mut driver, folder) = measured(TextChoice::None);
+    let mut recipe = driver.harness.state().session.allocation.recipe().clone();
+    let names: Vec<String> = recipe.tensors.keys().take(2).cloned().collect();
+    recipe.target = Target::Halftone;
+    for name in &names {
+        recipe.residuals.insert(name.clone(), "r4".parse().expect("a residual"));
+    }
+    let path = folder.path().join("recipe.toml");
+    recipe.save(&path).expect("it is written");
+    driver.send(Command::Picked(Purpose::LoadRecipe, vec![path]));
+    driver.wait("the recipe", 30, |s| s.session.allocation.recipe().target == Target::Halftone);
+    let residuals = |driver: &Driver| driver.harness.state().session.allocation.recipe().residuals.clone();
+    let plan = |driver: &Driver| driver.harness.state().session.allocation.plan.clone().expect("a plan");
+    assert_eq!(residuals(&driver), recipe.residuals, "as they were written");
+    assert_eq!(plan(&driver).residuals, recipe.residuals, "and in the plan, with their bytes");
+    let bytes = plan(&driver).file_bytes;
+
+    let tensor = |driver: &Driver, name: &str| driver.harness.state().session.source.as_ref().and_then(|s| s.find(name)).expect("a tensor");
+    let (first, second) = (tensor(&driver, &names[0]), tensor(&driver, &names[1]));
+    driver.send(Command::PaintTensors(vec![first], recipe.tensors[&names[0]]));
+    assert_eq!(residuals(&driver).keys().collect::<Vec<_>>(), [&names[1]], "a painted format has none");
+    assert!(plan(&driver).file_bytes < bytes, "nor its bytes");
+    driver.send(Command::Select { tensors: vec![second], cursor: None, mode: SelectMode::Replace });
+    driver.send(Command::Do(Action::Exclude));
+    assert!(residuals(&driver).is_empty(), "what stays as it is has none");
+    driver.send(Command::Do(Action::Undo));
+    assert_eq!((residuals(&driver).len(), plan(&driver).residuals.len()), (1, 1), "undo brings it back");
+    driver.send(Command::Do(Action::Unpin));
+    assert!(residuals(&driver).is_empty() && plan(&driver).residuals.is_empty(), "what is handed back is solved for, and no such candidate was measured");
+}
+
+#[test]
+fn nats_stay_nats_with_another_metric_and_what_becomes_a_size_is_told() {
+    let (mut driver, _folder) = measured(TextChoice::None);
+    let mut table = halftone_core::sensitivity::Table::clone(driver.harness.state().session.table.as_ref().expect("a table"));
+    for cell in table.rows.iter_mut().flat_map(|row| &mut row.cells) {
+        (cell.predicted_kl, cell.more.fisher_kl) = (Some(cell.weight_error), Some(0.5 * cell.weight_error));
+    }
+    driver.harness.state_mut().session.set_table(Arc::new(table), 0.0);
+    driver.frames(3);
+    let (budget, cost) = {
+        let plan = driver.harness.state().session.allocation.plan.clone().expect("a plan");
+        (Some(Budget::MaxCost(plan.cost)), plan.cost)
+    };
+    assert_eq!(driver.harness.state().session.cost_metric(), Metric::PredictedKl);
+    driver.send(Command::SetBudget(Budget::MaxCost(cost)));
+    let (told, bytes) = (driver.messages().len(), driver.harness.state().session.allocation.plan.as_ref().map(|p| p.file_bytes));
+    driver.send(Command::SetCostMetric(Metric::Fisher));
+    assert_eq!((driver.harness.state().session.allocation.recipe().budget, driver.messages().len()), (budget, told), "as many nats");
+    let smaller = driver.harness.state().session.allocation.plan.as_ref().map(|p| p.file_bytes);
+    assert!(smaller < bytes, "half the cost of each cell leaves room: {smaller:?} of {bytes:?}");
+    driver.send(Command::SetCostMetric(Metric::Weight));
+    assert_eq!(driver.harness.state().session.allocation.recipe().budget, smaller.map(Budget::FileBytes), "the size that it came to");
+    assert!(driver.messages().last().is_some_and(|m| m.contains("now a size")), "{:?}", driver.messages());
 }

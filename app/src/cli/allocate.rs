@@ -69,7 +69,7 @@ fn model_of(session: &Session, table: &Table) -> anyhow::Result<Source> {
 /// What a memory budget holds beside the weights.
 pub fn overhead(budget: &BudgetArgs, rules: &RuleArgs, config: Option<&ModelConfig>) -> anyhow::Result<Option<Overhead>> {
     Ok(match (budget.vram, config, rules.context) {
-        (Some(_), Some(config), Some(context)) => Some(Overhead::new(config, rules.target, context, rules.cache)?),
+        (Some(_), Some(config), Some(context)) => Some(Overhead::new(config, rules.target, context, rules.cache())?),
         _ => None,
     })
 }
@@ -121,9 +121,10 @@ impl<'a> Request<'a> {
         let plan = match (args.budget(self.overhead), args.uniform, &args.recipe) {
             (Some(budget), ..) => allocate_with(&self.problem()?, budget, solver, seed)?,
             (None, Some(format), _) => {
-                let free = self.table.rows.iter().map(|r| &r.tensor).filter(|name| !self.rules.excluded.contains(*name));
-                let formats = free.map(|name| (name.clone(), format)).chain(self.rules.pins.clone()).collect();
-                self.fixed(&format!("uniform {format}"), formats, IndexMap::new())?
+                let free = || self.table.rows.iter().map(|r| r.tensor.clone()).filter(|name| !self.rules.excluded.contains(name));
+                let formats = free().map(|name| (name.clone(), self.rules.pins.get(&name).copied().unwrap_or(format))).collect();
+                let residuals = free().filter_map(|name| Some((name.clone(), *self.rules.residuals.get(&name)?))).collect();
+                self.fixed(&format!("uniform {format}"), formats, residuals)?
             }
             (None, None, Some(path)) => {
                 let recipe = Recipe::load(path)?;
@@ -138,10 +139,9 @@ impl<'a> Request<'a> {
     /// A plan with nothing left to solve: every tensor pinned, or left as it is.
     fn fixed(&self, name: &str, formats: IndexMap<String, Format>, residuals: IndexMap<String, Residual>) -> anyhow::Result<Plan> {
         let excluded = self.table.rows.iter().map(|r| r.tensor.clone()).filter(|name| !formats.contains_key(name)).collect();
-        // What is decided is priced as it is; a residual is what only this program's jobs hold, and the writer refuses it elsewhere.
-        let target = if residuals.is_empty() { Target::default() } else { Target::Halftone };
-        let problem =
-            Problem::new(self.table, self.metric, &Rules { target, pins: formats.clone(), residuals: residuals.clone(), excluded, ..Rules::default() })?;
+        // What is decided is priced as it is, whoever reads it: jobs hold everything, and the writer refuses what its files cannot.
+        let rules = Rules { target: Target::Halftone, pins: formats.clone(), residuals: residuals.clone(), excluded, ..Rules::default() };
+        let problem = Problem::new(self.table, self.metric, &rules)?;
         let mut plan = allocate(&problem, Budget::FileBytes(u64::MAX))?;
         plan.name = name.to_owned();
         (plan.formats, plan.residuals) = (formats, residuals);
@@ -222,4 +222,71 @@ fn side_by_side(mut plans: Vec<Plan>, plan: &Plan, random: &RandomControl) -> St
 fn random_row(random: &RandomControl, bits_per_weight: f64) -> Vec<String> {
     let cost = format!("{:.4e} ± {:.1e}", random.cost_mean, random.cost_deviation);
     vec![format!("random, mean of {}", random.draws), print::grouped(random.file_bytes), format!("{bits_per_weight:.3}"), cost]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+    use halftone_core::sensitivity::{Cell, Evidence, Row};
+    use halftone_core::source::Role;
+
+    /// Two linears of 256 × 256, measured as these.
+    fn table(candidates: &[&str]) -> Table {
+        let cell = |text: &&str| {
+            let candidate: Candidate = text.parse().expect("a candidate");
+            Cell::new(candidate, candidate, candidate.bytes(256, 256), 0.01)
+        };
+        let row = |name: &str| Row {
+            tensor: name.to_owned(),
+            role: Role::Down,
+            block: Some(0),
+            fused: None,
+            shape: vec![256, 256],
+            source_bytes: 131_072,
+            cells: candidates.iter().map(cell).collect(),
+        };
+        Table {
+            model: String::new(),
+            model_path: "model".into(),
+            calibration: None,
+            tool: String::new(),
+            rounding: "nearest".into(),
+            fixed_bytes: 1024,
+            rows: vec![row("blk.0.ffn_up.weight"), row("blk.0.ffn_down.weight")],
+            evidence: Evidence::default(),
+        }
+    }
+
+    fn decided(table: &Table, line: &[&str]) -> anyhow::Result<(Plan, Recipe)> {
+        let cli = Cli::try_parse_from(["halftone", "allocate", "t.json", "-o", "r.toml"].iter().chain(line)).expect("a line of allocate");
+        let Some(Command::Allocate(args)) = cli.command else { panic!("allocate was parsed as something else") };
+        let request = Request::new(table, Metric::Weight, &args.rules, 0, None)?;
+        let (plan, recipe) = request.decide(&args.budget)?;
+        assert_eq!(request.refined(&recipe)?.file_bytes, plan.file_bytes, "what a search gives back is priced as well");
+        Ok((plan, recipe))
+    }
+
+    #[test]
+    fn a_uniform_plan_keeps_pins_with_their_residuals_and_leaves_out_what_is_excluded() {
+        let table = table(&["Q4_0", "Q8_0"]);
+        let (plan, recipe) = decided(&table, &["--uniform", "Q4_0", "--pin", "ffn_down=Q8_0+r16"]).expect("a plan");
+        let of = |text: &str| text.parse::<Candidate>().expect("a candidate").bytes(256, 256);
+        assert_eq!((recipe.tensors.len(), recipe.residuals.len()), (2, 1), "one residual");
+        assert_eq!(plan.candidate("blk.0.ffn_down.weight").map(|c| c.to_string()).as_deref(), Some("Q8_0+r16"), "as it was pinned");
+        assert_eq!(plan.file_bytes, 1024 + of("Q4_0") + of("Q8_0+r16"), "and paid for");
+        let (_, recipe) = decided(&table, &["--uniform", "Q4_0", "--pin", "ffn_down=Q8_0+r16", "--exclude", "ffn_down"]).expect("a plan");
+        assert_eq!((recipe.tensors.len(), recipe.residuals.len()), (1, 0), "stronger than a pin");
+    }
+
+    #[test]
+    fn integers_of_any_runtime_are_priced_as_they_are() {
+        let table = table(&["INT4-g128", "INT8-g128"]);
+        for target in ["vllm", "mlx", "transformers", "halftone"] {
+            for budget in [["--uniform", "INT4-g128"], ["--bpw", "5"]] {
+                decided(&table, &[["--target", target], budget].concat()).unwrap_or_else(|error| panic!("{target} {budget:?}: {error}"));
+            }
+        }
+    }
 }

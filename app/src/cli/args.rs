@@ -134,7 +134,7 @@ pub struct CalibrateArgs {
     #[arg(long)]
     pub balance_experts: bool,
     /// Device: auto, cpu, gpu, or part of an adapter's name
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Where to write the calibration; an imatrix (GGUF) is written beside it
     #[arg(long, short, value_name = "CALIB")]
@@ -178,7 +178,7 @@ pub struct MeasureArgs {
     #[arg(long, default_value = DEFAULT_ROUNDING)]
     pub rounding: String,
     /// Device: auto, cpu, gpu, or part of an adapter's name
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Where to write the table
     #[arg(long, short, value_name = "TABLE.json")]
@@ -240,6 +240,9 @@ pub struct AllocateArgs {
     /// Error to minimise (default: the best the table has)
     #[arg(long, value_parser = METRICS)]
     pub metric: Option<String>,
+    /// With --refine: device: auto, cpu, gpu, or part of an adapter's name
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
     /// Where to write the recipe
     #[arg(long, short, value_name = "RECIPE.toml")]
     pub output: PathBuf,
@@ -270,7 +273,7 @@ pub struct QuantizeArgs {
     #[arg(long, value_name = "NAME")]
     pub rounding: Option<String>,
     /// Device: auto, cpu, gpu, or part of an adapter's name
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Job folder; running again resumes it
     #[arg(long, short, value_name = "JOB")]
@@ -309,7 +312,7 @@ pub struct CompareArgs {
     #[arg(long, default_value_t = 512)]
     pub context: usize,
     /// Device: auto, cpu, gpu, or part of an adapter's name
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
 }
 
@@ -385,7 +388,7 @@ pub struct AutoArgs {
     #[arg(long, default_value = DEFAULT_ROUNDING)]
     pub rounding: String,
     /// Device: auto, cpu, gpu, or part of an adapter's name
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// What is decided before the solver chooses.
     #[command(flatten)]
@@ -410,6 +413,7 @@ impl Command {
         match self {
             Self::Calibrate(args) => Some(&args.device),
             Self::Measure(args) => Some(&args.device),
+            Self::Allocate(args) => Some(&args.device),
             Self::Quantize(args) => Some(&args.device),
             Self::Compare(args) => Some(&args.device),
             Self::Auto(args) => Some(&args.device),
@@ -417,10 +421,6 @@ impl Command {
             _ => None,
         }
     }
-}
-
-pub fn parse_device(text: &str) -> Result<DeviceChoice, std::convert::Infallible> {
-    text.parse()
 }
 
 fn parse_runtime(text: &str) -> Result<Runtime, String> {
@@ -442,7 +442,7 @@ fn parse_export(text: &str) -> Result<ExportFormat, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
-    use halftone_core::allocate::CacheType;
+    use halftone_core::allocate::{CacheType, PROFILES};
 
     #[test]
     fn the_grammar_is_consistent() {
@@ -464,7 +464,12 @@ mod tests {
         assert!(parse(&["--vram", "6GB"]).is_err(), "without a context");
         let cli = parse(&["--vram", "6GB", "--context", "8192", "--cache", "q8_0", "--target", "llama-cpp"]).expect("a memory budget");
         let Some(Command::Allocate(args)) = cli.command else { panic!("allocate was parsed as something else") };
-        assert_eq!((args.budget.vram, args.rules.context, args.rules.cache), (Some(6_000_000_000), Some(8192), CacheType::Q8_0), "as given");
+        assert_eq!((args.budget.vram, args.rules.context, args.rules.cache()), (Some(6_000_000_000), Some(8192), CacheType::Q8_0), "as given");
+        for profile in PROFILES {
+            let cli = parse(&["--vram", "6GB", "--context", "8192", "--target", profile.name]).expect("a memory budget");
+            let Some(Command::Allocate(args)) = cli.command else { panic!("allocate was parsed as something else") };
+            assert!(profile.caches.contains(&args.rules.cache()), "{} has no {} cache", profile.name, args.rules.cache());
+        }
         assert!(parse(&["--size", "1MB", "--random", "3", "--solver", "greedy"]).is_err(), "two solvers");
         let cli = parse(&["--size", "1MB", "--random", "3"]).expect("a random plan");
         let Some(Command::Allocate(args)) = cli.command else { panic!("allocate was parsed as something else") };

@@ -10,15 +10,14 @@ use halftone_core::allocate::{Overhead, Plan, RandomControl, baselines, random_c
 use halftone_core::calibrate::{self, Calibration, TextSplit};
 use halftone_core::compute::DeviceChoice;
 use halftone_core::eval::{CompareOptions, Comparison, Quantized, compare};
-use halftone_core::export::{Exported, Proof, write_model, write_report, writer};
-use halftone_core::gradient::GRADIENT_TOKENS;
+use halftone_core::export::{Exported, Prediction, Proof, write_model, write_report, writer};
 use halftone_core::job::{Artifact, QuantizeOptions, quantize};
 use halftone_core::recipe::Recipe;
 use halftone_core::refine::Refined;
 use halftone_core::report::NoticeKind;
 use halftone_core::residual::Candidate;
 use halftone_core::round::{TOOL, rounding_for};
-use halftone_core::sensitivity::{MeasureOptions, Metric, Table, Trust, gradient_sequences, judge, measure, probe_sequences};
+use halftone_core::sensitivity::{JUDGED_TOKENS, MeasureOptions, Metric, Table, Trust, gradient_sequences, judge, measure, probe_sequences};
 use halftone_core::source::{Source, SourceFormat};
 use halftone_core::tensor::DType;
 use halftone_core::transform::{Reach, Transform};
@@ -51,32 +50,6 @@ struct Report {
     /// With --try-rotation.
     rotation: Option<RotationVerdict>,
     stage_secs: Vec<(&'static str, f64)>,
-}
-
-/// A prediction beside what was measured on held-out text, nats per token.
-#[derive(Clone, Copy, Serialize)]
-struct Prediction {
-    metric: Metric,
-    predicted: f64,
-    measured: f64,
-    /// Standard error of `measured`.
-    error: f64,
-}
-
-impl Prediction {
-    fn of(metric: Metric, plan: &Plan, comparison: Option<&Comparison>) -> Option<Self> {
-        let comparison = comparison.filter(|_| metric.is_kl())?;
-        Some(Self { metric, predicted: plan.cost, measured: comparison.kl_mean, error: comparison.kl_error })
-    }
-
-    fn text(self) -> String {
-        let ratio = if self.measured > 0.0 { self.predicted / self.measured } else { 1.0 };
-        let label = self.metric.label();
-        format!(
-            "{label} of the plan {:.4e}, measured on the hold-out {:.4e} ± {:.0e}: predicted / measured {ratio:.2}",
-            self.predicted, self.measured, self.error
-        )
-    }
 }
 
 /// Another plan, measured in the same run.
@@ -210,7 +183,9 @@ impl<'a> Road<'a> {
         let path = folder.join(if is_gguf { "model.gguf" } else { "model" });
         let (plan, _) = Transform::Rotation { reach, seed: self.session.global.seed }.plan(&self.source, &self.session.cx)?;
         // On the CPU: a run that was stopped and goes on must find the model that its calibration is of, on whatever device.
-        write_model(&self.source, &plan, DType::F32, &path, &self.session.on_device(&DeviceChoice::Cpu))?;
+        let mut cx = self.session.cx.clone();
+        cx.device = DeviceChoice::Cpu;
+        write_model(&self.source, &plan, DType::F32, &path, &cx)?;
         let source = self.session.open_path(&path)?;
         Ok(Road { session: self.session, args: self.args, original: Some(&self.source), source, folder, text: self.text.clone() })
     }
@@ -246,9 +221,9 @@ impl<'a> Road<'a> {
         let Decided { calibration, table, plan, refined, predicted_bytes, artifact, comparison } = decided;
         let exported = writer(self.args.to).write(&self.source, &artifact, &self.args.output, &self.session.cx)?;
         clock.lap("export");
+        let prediction = comparison.as_ref().and_then(|comparison| Prediction::of(table.best_metric(), plan.cost, comparison));
         if let Some(path) = &self.args.report {
-            let predicted = table.best_metric().is_kl().then_some((table.best_metric(), plan.cost));
-            let proof = Proof { comparison: comparison.as_ref(), trust: table.evidence.trust.as_ref(), predicted };
+            let proof = Proof { comparison: comparison.as_ref(), trust: table.evidence.trust.as_ref(), prediction };
             write_report(path, &self.source, &artifact, &exported, proof)?;
         }
         let request = self.request(&table)?;
@@ -260,7 +235,7 @@ impl<'a> Road<'a> {
         let metric = request.metric;
         let memory = overhead(&self.args.budget, &self.args.rules, Some(&self.source.config))?;
         Ok(Report {
-            prediction: Prediction::of(metric, &plan, comparison.as_ref()),
+            prediction,
             trust: table.evidence.trust.clone(),
             exported,
             predicted_bytes,
@@ -341,10 +316,19 @@ impl<'a> Road<'a> {
         if let Some(kept) = self.kept(&path, Table::load).filter(|kept| fits(kept) && kept.evidence.trust.is_some()) {
             return Ok(kept);
         }
-        let sequences = gradient_sequences(&self.source, &text.search, GRADIENT_TOKENS / 4)?;
-        let judged = judge(&self.source, calibration, &table, &sequences, count, &self.session.cx)?;
-        judged.save(&path)?;
-        Ok(judged)
+        let sequences = gradient_sequences(&self.source, &text.search, JUDGED_TOKENS)?;
+        match judge(&self.source, calibration, &table, &sequences, count, &self.session.cx) {
+            Ok(judged) => {
+                judged.save(&path)?;
+                Ok(judged)
+            }
+            // Two cells are too few, and so may be any number of a model that nothing moves: the road is not at its end for that.
+            Err(error @ Error::Unsupported { .. }) => {
+                self.tell(format!("the metrics are not held against measured KL: {error}"));
+                Ok(table)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What an earlier run left; what is there and cannot be read is told and made again.
@@ -361,7 +345,7 @@ impl<'a> Road<'a> {
 
     fn quantize(&self, calibration: Option<&Calibration>, recipe: &Recipe, name: &str) -> anyhow::Result<Artifact> {
         let folder = self.folder.join(format!("{name}-{}", &recipe.hash()[..8]));
-        Ok(quantize(&self.source, calibration, recipe, &QuantizeOptions { folder }, &self.session.on_device(&self.args.device))?)
+        Ok(quantize(&self.source, calibration, recipe, &QuantizeOptions { folder }, &self.session.cx)?)
     }
 
     fn compare(&self, artifact: &Artifact) -> anyhow::Result<Option<Comparison>> {
@@ -398,7 +382,7 @@ impl<'a> Road<'a> {
             self.tell("no search by measured KL: it needs --text, and a model that predicts tokens".to_owned());
             return Ok(None);
         };
-        let folder = self.folder.join(format!("refined-{}", &recipe.hash()[..8]));
+        let folder = self.folder.join("refined");
         let found = refine_command::run(self.session, &self.source, calibration, &request.problem()?, recipe, &text.search, &self.args.refine, &folder)?;
         if found.cancelled {
             return Err(Error::Cancelled.into());
@@ -475,7 +459,11 @@ fn text(report: &Report) -> String {
         out +=
             &format!("\nperplexity of the original {:.3} ± {:.3}; {} tokens scored\n\n", ours.perplexity_before.0, ours.perplexity_before.1, ours.tokens.len());
     }
-    out += &report.prediction.map_or_else(String::new, |p| format!("{}\n\n", p.text()));
+    out += &report.prediction.map_or_else(String::new, |p| {
+        let label = p.metric.label();
+        let sides = format!("{label} of the plan {:.4e}, measured on the hold-out {:.4e} ± {:.0e}", p.predicted, p.measured, p.error);
+        format!("{sides}: predicted / measured {:.2}\n\n", p.ratio())
+    });
     out += &report.trust.as_ref().map_or_else(String::new, |trust| format!("{}\n\n", trust_text(trust)));
     if let Some(rotation) = &report.rotation {
         out += &format!("{}\n\n", rotation.text());

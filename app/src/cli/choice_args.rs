@@ -11,10 +11,10 @@ use std::time::Duration;
 /// What is decided before the solver chooses, and which solver.
 #[derive(Clone, Debug, Args)]
 pub struct RuleArgs {
-    /// Runtime whose rules must hold: llama.cpp, vllm, sglang, transformers or mlx
+    /// Runtime whose rules must hold: llama.cpp, vllm, sglang, transformers, mlx, or halftone (jobs of this program: every format, residuals too)
     #[arg(long, default_value = "llama.cpp", value_parser = parse_target)]
     pub target: Target,
-    /// Tensors whose name matches REGEX get FORMAT
+    /// Tensors whose name matches REGEX get FORMAT, with or without a residual: Q4_0, Q4_0+r16
     #[arg(long, value_name = "REGEX=FORMAT")]
     pub pin: Vec<String>,
     /// Tensors whose name matches REGEX stay as they are in the model
@@ -29,9 +29,9 @@ pub struct RuleArgs {
     /// With --vram: tokens of the context
     #[arg(long, value_name = "TOKENS")]
     pub context: Option<usize>,
-    /// With --vram: how keys and values are kept: f16, q8_0, q4_0, fp8 …, whatever the runtime has
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    pub cache: CacheType,
+    /// With --vram: how keys and values are kept: f16, q8_0, q4_0, fp8 …, whatever the runtime has (default: its own choice)
+    #[arg(long, value_name = "TYPE")]
+    pub cache: Option<CacheType>,
     /// How to choose: exact, lagrangian, greedy, baq (closed form), ilp, or random (by --seed)
     #[arg(long, value_name = "NAME", default_value = DEFAULT_SOLVER, value_parser = parse_solver)]
     pub solver: String,
@@ -41,6 +41,11 @@ pub struct RuleArgs {
 }
 
 impl RuleArgs {
+    /// How keys and values are kept: as given, else as the runtime does where nobody says otherwise.
+    pub fn cache(&self) -> CacheType {
+        self.cache.unwrap_or(self.target.profile().caches[0])
+    }
+
     /// Solver and seed.
     pub fn chooser(&self, seed: u64) -> (&str, u64) {
         self.random.map_or((self.solver.as_str(), seed), |random| ("random", random))

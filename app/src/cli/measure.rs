@@ -6,6 +6,7 @@ use super::session::Session;
 use anyhow::Context as _;
 use halftone_core::calibrate::{self, Calibration, SearchText};
 use halftone_core::gradient::{self, GradientOptions, Gradients};
+use halftone_core::report::NoticeKind;
 use halftone_core::residual::Candidate;
 use halftone_core::round::{TOOL, rounding_for};
 use halftone_core::sensitivity::{Cell, MeasureOptions, Metric, Table, Trust, gradient_sequences, measure, probe_sequences};
@@ -25,15 +26,24 @@ pub fn run(session: &Session, args: &MeasureArgs) -> anyhow::Result<()> {
     let source = session.open(&args.model)?;
     let calibration = args.calibration.as_deref().map(|path| load_calibration(path, &source)).transpose()?;
     let mut earlier = args.merge.as_deref().map(Table::load).transpose()?;
-    let options = options(session, args, &source, calibration.is_some())?;
     if let Some(earlier) = &earlier {
-        let rounding = rounding_for(&options.rounding, calibration.is_some());
-        earlier.accepts(&source.fingerprint, calibration.as_ref().map(Calibration::hash).as_deref(), rounding, TOOL)?;
+        let rounding = rounding_for(&args.rounding, calibration.is_some());
+        earlier.accepts("merge tables", &source.fingerprint, calibration.as_ref().map(Calibration::hash).as_deref(), rounding, TOOL)?;
     }
+    let options = options(session, args, &source, calibration.is_some())?;
     let mut table = measure(&source, calibration.as_ref(), &options, &session.cx)?;
     if let Some(mut merged) = earlier.take() {
+        let before = merged.best_metric();
         merged.merge(table)?;
         table = merged;
+        if !table.has(before) {
+            let text = format!(
+                "candidates that were merged in have no {}, so what is chosen goes by {}; --probe-text measures them",
+                before.label().to_lowercase(),
+                table.best_metric().label().to_lowercase()
+            );
+            session.cx.reporter.notice(None, NoticeKind::Other { text });
+        }
     }
     table.save(&args.output)?;
     session.pause_progress();
@@ -149,4 +159,37 @@ pub fn trust_text(trust: &Trust) -> String {
         joint("Probed", &trust.probed_together),
         joint("All", &trust.all_together)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+    use halftone_core::Error;
+    use halftone_core::sensitivity::Evidence;
+
+    #[test]
+    fn a_table_of_another_model_is_refused_before_any_text_is_read() {
+        let table = Table {
+            model: "another".into(),
+            model_path: "another.gguf".into(),
+            calibration: None,
+            tool: TOOL.into(),
+            rounding: "nearest".into(),
+            fixed_bytes: 0,
+            rows: Vec::new(),
+            evidence: Evidence::default(),
+        };
+        let path = std::env::temp_dir().join(format!("halftone-merge-{}.json", std::process::id()));
+        table.save(&path).expect("it is written");
+        let merge = path.display().to_string();
+        let line = ["halftone", "measure", "--demo", "--merge", &merge, "--metric", "fisher", "--probe-text", "no/such/text", "-o", "no/such/table"];
+        let cli = Cli::try_parse_from(line).expect("a line of measure");
+        let Some(Command::Measure(args)) = &cli.command else { panic!("measure was parsed as something else") };
+        let refused = run(&Session::new(&cli.global), args);
+        std::fs::remove_file(&path).expect("it was there");
+        let error = refused.expect_err("another model");
+        assert!(matches!(error.downcast_ref(), Some(Error::Mismatch { .. })), "{error}");
+    }
 }

@@ -4,7 +4,7 @@ use super::args::QuantizeArgs;
 use super::measure::load_calibration;
 use super::session::Session;
 use super::{calibrate, print};
-use halftone_core::job::{Artifact, QuantizeOptions, RecordHeader, SequentialText, quantize, quantize_sequentially};
+use halftone_core::job::{Artifact, QuantizeOptions, SequentialText, quantize, quantize_sequentially};
 use halftone_core::numeric::metric::sqnr_from_relative_error;
 use halftone_core::recipe::Recipe;
 
@@ -17,7 +17,7 @@ pub fn run(session: &Session, args: &QuantizeArgs) -> anyhow::Result<()> {
     }
     let calibration = args.calibration.as_deref().map(|path| load_calibration(path, &source)).transpose()?;
     let options = QuantizeOptions { folder: args.output.clone() };
-    let mut cx = session.on_device(&args.device);
+    let mut cx = session.cx.clone();
     let artifact = if args.sequential {
         cx.scratch.folder = session.beside(&args.output).scratch.folder;
         let how = calibrate::block_options(session, &source, args.tokens);
@@ -32,9 +32,8 @@ pub fn run(session: &Session, args: &QuantizeArgs) -> anyhow::Result<()> {
 }
 
 fn text(artifact: &Artifact) -> String {
-    let stored_as = |r: &RecordHeader| r.residual.map_or_else(|| r.stored_as.to_string(), |residual| format!("{}+{}", r.stored_as, residual.kind));
     let rows: Vec<Vec<String>> =
-        artifact.tensors().map(|r| vec![r.tensor.clone(), stored_as(r), format!("{:.2}", sqnr_from_relative_error(r.weight_error))]).collect();
+        artifact.tensors().map(|r| vec![r.tensor.clone(), r.stored().to_string(), format!("{:.2}", sqnr_from_relative_error(r.weight_error))]).collect();
     let kept: u64 = artifact.tensors().filter_map(|r| Some(r.residual?.bytes)).sum();
     let kept = if kept > 0 { format!(", {} bytes of them residuals", print::grouped(kept)) } else { String::new() };
     format!("{}\n\n{} tensors in {}{kept}", print::table(&["tensor", "stored as", "SQNR dB"], &rows), rows.len(), artifact.folder.display())

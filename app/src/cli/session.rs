@@ -35,13 +35,6 @@ impl Session {
         Self { global: global.clone(), cx, progress }
     }
 
-    /// The same context on another device.
-    pub fn on_device(&self, device: &DeviceChoice) -> JobContext {
-        let mut cx = self.cx.clone();
-        cx.device = device.clone();
-        cx
-    }
-
     /// The same context with its temporary files beside an output: the system's folder for them may be in memory, or on a small disk.
     pub fn beside(&self, output: &Path) -> JobContext {
         let mut cx = self.cx.clone();

@@ -1,6 +1,6 @@
 //! The grammar of transforms.
 
-use super::args::{ModelArg, parse_device};
+use super::args::ModelArg;
 use clap::Args;
 use halftone_core::codec::Format;
 use halftone_core::compute::DeviceChoice;
@@ -28,7 +28,7 @@ pub struct TransformArgs {
     pub float: DType,
     /// Device of rotations: auto, cpu, gpu, or part of an adapter's name. The CPU computes them in double precision and writes the same bytes on
     /// every machine, a GPU in single precision
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// A .gguf file when the model is one, else a folder
     #[arg(long, short, value_name = "OUT")]

@@ -118,7 +118,7 @@ impl Allocation {
             self.rebuild(table);
             // The recipe says which formats; solving again only says how good they are.
             self.solve_plan();
-            if self.plan.as_ref().is_some_and(|plan| plan.formats != self.history.recipe().tensors) {
+            if self.plan_is_another() {
                 self.plan = self.as_it_is();
             }
             self.show(source, now);
@@ -128,8 +128,8 @@ impl Allocation {
     /// Takes a whole recipe in as one step.
     pub fn adopt(&mut self, recipe: &Recipe, table: &Table, source: &Source, now: f64) {
         self.begin();
-        for (tensor, format) in &recipe.tensors {
-            self.history.apply(Edit::Paint { tensors: vec![tensor.clone()], format: *format });
+        for (tensor, stored) in recipe.tensors.keys().filter_map(|tensor| Some((tensor, recipe.candidate(tensor)?))) {
+            self.history.apply(Edit::Paint { tensors: vec![tensor.clone()], stored });
         }
         if let Some(budget) = recipe.budget {
             self.history.apply(Edit::SetBudget(budget));
@@ -144,26 +144,36 @@ impl Allocation {
         self.end();
     }
 
-    /// Another metric for the solver to add up, or the same one calibrated; what it changes is one step.
-    pub fn set_metric(&mut self, metric: Metric, table: &Table, source: &Source, now: f64) {
+    /// Another metric for the solver to add up, or the same one calibrated; what it changes is one step. Nats are nats by any metric; another largest
+    /// cost means nothing in the new one, and becomes the size that it came to, which is given.
+    pub fn set_metric(&mut self, metric: Metric, table: &Table, source: &Source, now: f64) -> Option<u64> {
         self.begin();
-        self.metric = Some(metric);
-        if let (Some(Budget::MaxCost(_)), Some(plan)) = (self.recipe().budget, &self.plan) {
-            // A largest cost means nothing in another metric; the size that it came to does.
-            self.history.apply(Edit::SetBudget(Budget::FileBytes(plan.file_bytes)));
+        let before = self.metric.replace(metric);
+        let comparable = before == Some(metric) || metric.is_kl() && before.is_some_and(Metric::is_kl);
+        let bytes = match (self.recipe().budget, &self.plan) {
+            (Some(Budget::MaxCost(_)), Some(plan)) if !comparable => Some(plan.file_bytes),
+            _ => None,
+        };
+        if let Some(bytes) = bytes {
+            self.history.apply(Edit::SetBudget(Budget::FileBytes(bytes)));
         }
         self.rebuild(table);
         self.solve(table, source, now);
         self.end();
+        bytes
     }
 
-    /// Takes in what a search found, as one step. The formats stay until the next edit that is solved for.
-    pub fn take_searched(&mut self, found: Edit, source: &Source, now: f64) {
+    /// Takes in what a search from `began` found, as one step; what it had found before it went on is part of it. The formats stay until the next
+    /// edit that is solved for.
+    pub fn take_searched(&mut self, began: &Recipe, found: Edit, source: &Source, now: f64) {
         self.end();
-        let before = self.recipe().clone();
+        if self.recipe() != began && self.history.undo() && self.recipe() != began {
+            self.history.redo();
+        }
         self.history.apply(found);
+        self.solve_plan();
         // A search that found nothing leaves the solver's plan with its proof.
-        if *self.recipe() != before {
+        if self.plan_is_another() {
             self.plan = self.as_it_is();
             self.refusal = None;
         }
@@ -191,8 +201,9 @@ impl Allocation {
             && let Some(plan) = &self.plan
         {
             let pins = &self.history.recipe().pins;
-            let free = plan.formats.iter().filter(|(name, _)| !pins.contains_key(*name)).map(|(name, format)| (name.clone(), *format)).collect();
-            self.history.apply(Edit::Solved(free));
+            let free = plan.formats.keys().filter(|name| !pins.contains_key(*name));
+            let answer = free.filter_map(|name| Some((name.clone(), plan.candidate(name)?))).collect();
+            self.history.apply(Edit::Solved(answer));
         }
         self.show(source, now);
     }
@@ -215,13 +226,20 @@ impl Allocation {
         }
     }
 
+    /// Whether the plan says otherwise than the recipe.
+    fn plan_is_another(&self) -> bool {
+        let recipe = self.history.recipe();
+        self.plan.as_ref().is_some_and(|plan| (&plan.formats, &plan.residuals) != (&recipe.tensors, &recipe.residuals))
+    }
+
     /// The recipe's formats with their figures, whatever the budget.
     fn as_it_is(&self) -> Option<Plan> {
         let problem = self.problem.as_ref()?;
-        let formats = &self.history.recipe().tensors;
+        let recipe = self.history.recipe();
+        // What has no choice, or stays as it is and so is not in the recipe, is as it must be.
         let pick = |group: &Group| {
-            let format = formats.get(group.tensors.first()?)?;
-            group.choices.iter().position(|c| c.format == *format).or_else(|| (group.choices.len() == 1).then_some(0))
+            let stored = || recipe.candidate(group.tensors.first()?);
+            if group.choices.len() == 1 { Some(0) } else { stored().and_then(|stored| group.choices.iter().position(|c| c.candidate() == stored)) }
         };
         let picks: Vec<usize> = problem.groups.iter().map(pick).collect::<Option<_>>()?;
         Some(Plan::new("recipe", problem, &picks, None))

@@ -6,6 +6,7 @@ use super::background::{Task, TextUse};
 use super::command::{Action, Command};
 use super::dialogs::Purpose;
 use super::dock;
+use super::figures;
 use super::messages::Level;
 use super::selection::SelectMode;
 use super::session::Session;
@@ -68,8 +69,9 @@ impl Studio {
             Command::SetTarget(target) => self.set_target(target, now),
             Command::SetCostMetric(metric) => {
                 if let (Some(table), Some(source)) = (self.session.table.clone(), self.session.source.clone()) {
-                    self.session.allocation.set_metric(metric, &table, &source, now);
+                    let became = self.session.allocation.set_metric(metric, &table, &source, now);
                     self.session.refresh_map();
+                    self.tell_budget(became, now);
                 }
             }
             Command::SetRounding(name) => self.edit(Edit::SetRounding(name), now),
@@ -213,15 +215,14 @@ impl Studio {
         }
     }
 
-    /// Searches on from the recipe; the same recipe again goes on where the search ended.
+    /// Searches on from the recipe; asked again before it is edited, goes on where the search ended.
     fn refine(&mut self, now: f64) {
         let Some(root) = self.settings.job_folder() else { return self.no_folder("Search", now) };
         let session = &self.session;
         if let (Some(source), Some(problem), Some(text)) = (session.source.clone(), session.allocation.problem.clone(), &session.text) {
-            let (calibration, text, recipe) = (session.calibration.clone(), text.search.clone(), session.allocation.recipe().clone());
-            let name = halftone_core::calibrate::text_hash(&format!("{} {}", recipe.hash(), text.as_str()));
+            let (calibration, text, recipe) = (session.calibration.clone(), text.search.clone(), session.search_start().clone());
             let options = RefineOptions {
-                folder: root.join("searches").join(&name[..16]),
+                folder: root.join("searches"),
                 searcher: SEARCHER.to_owned(),
                 time: Some(Duration::from_secs_f64(self.settings.search_minutes * 60.0)),
                 trials: None,
@@ -279,6 +280,17 @@ impl Studio {
         }
     }
 
+    /// A largest cost became a size with another metric.
+    pub(super) fn tell_budget(&mut self, became: Option<u64>, now: f64) {
+        let Some(bytes) = became else { return };
+        let message = halftone_core::UserMessage {
+            summary: format!("The budget is now a size, {}", figures::bytes(bytes)),
+            details: format!("What was the largest cost means nothing in {}", self.session.cost_metric().label().to_lowercase()),
+            hint: "Undo, or set another largest cost".to_owned(),
+        };
+        self.messages.tell(Level::Warning, "Allocate", message, now);
+    }
+
     fn set_target(&mut self, target: Target, now: f64) {
         self.edit(Edit::SetTarget(target), now);
         self.ask_verdicts();
@@ -302,7 +314,7 @@ impl Studio {
         }
         self.session.allocation.begin();
         for (format, group) in groups {
-            self.edit(Edit::Paint { tensors: self.names(&group), format }, now);
+            self.edit(Edit::Paint { tensors: self.names(&group), stored: format.into() }, now);
         }
         self.session.allocation.end();
         self.ask_verdicts();

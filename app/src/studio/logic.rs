@@ -87,7 +87,8 @@ impl Studio {
                     let text = format!("{} cells measured; {} ranks them best, rank correlation {best:.2}", trust.cells.len(), trust.best.label());
                     self.messages.news("Judge metrics", text, now);
                 }
-                self.session.take_judged(table, now);
+                let became = self.session.take_judged(table, now);
+                self.tell_budget(became, now);
                 self.ask_verdicts();
                 dock::show(&mut self.layout, Pane::Allocate);
             }

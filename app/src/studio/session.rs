@@ -92,6 +92,8 @@ pub struct Session {
     pub correlation: Vec<Probed>,
     /// What the last search found.
     pub searched: Option<Arc<Refined>>,
+    /// The recipe that it began with, and the one that it left.
+    search_ends: Option<(Recipe, Recipe)>,
     /// What each writer says of the recipe.
     pub verdicts: Vec<Verdict>,
     /// What to write.
@@ -162,26 +164,37 @@ impl Session {
         self.allocation = Allocation::new(&table, &source, now);
         self.map_metric = Some(MapMetric::Cost(table.best_metric()));
         self.correlation = probed(&table);
-        self.searched = None;
+        (self.searched, self.search_ends) = (None, None);
         self.table = Some(table);
         self.drop_derived();
         self.refresh_map();
     }
 
-    /// The table with evidence for and against its metrics came in: costs go by the best of them, calibrated.
-    pub fn take_judged(&mut self, table: Arc<Table>, now: f64) {
-        let Some(source) = self.source.clone().filter(|source| source.fingerprint == table.model) else { return };
-        self.allocation.set_metric(table.best_metric(), &table, &source, now);
+    /// The table with evidence for and against its metrics came in: costs go by the best of them, calibrated. Gives the size that a largest cost
+    /// became, where it did.
+    pub fn take_judged(&mut self, table: Arc<Table>, now: f64) -> Option<u64> {
+        let source = self.source.clone().filter(|source| source.fingerprint == table.model)?;
+        let became = self.allocation.set_metric(table.best_metric(), &table, &source, now);
         self.map_metric = Some(MapMetric::Cost(table.best_metric()));
         self.correlation = probed(&table);
         self.table = Some(table);
         self.refresh_map();
+        became
+    }
+
+    /// The recipe that a search begins with: this one, or where the last search left it so, the one that search began with. Its trials go on from
+    /// there, and all that it finds is checked against it.
+    pub fn search_start(&self) -> &Recipe {
+        let recipe = self.allocation.recipe();
+        self.search_ends.as_ref().filter(|(_, left)| left == recipe).map_or(recipe, |(began, _)| began)
     }
 
     /// A search that began with `began` has ended; false where the recipe was edited since, which leaves it as it is.
     pub fn take_searched(&mut self, found: Arc<Refined>, began: &Recipe, searcher: &str, now: f64) -> bool {
-        let Some(source) = self.source.clone().filter(|_| self.allocation.recipe() == began) else { return false };
-        self.allocation.take_searched(found.edit(searcher), &source, now);
+        let goes_on = self.allocation.recipe() == began || self.search_start() == began;
+        let Some(source) = self.source.clone().filter(|_| goes_on) else { return false };
+        self.allocation.take_searched(began, found.edit(searcher), &source, now);
+        self.search_ends = Some((began.clone(), self.allocation.recipe().clone()));
         self.searched = Some(found);
         self.refresh_map();
         true
@@ -199,7 +212,11 @@ impl Session {
 
     /// Whether the recipe was edited since it was carried out.
     pub fn stale(&self) -> bool {
-        self.table.is_some() && self.artifact.as_ref().is_some_and(|a| a.recipe.tensors != self.allocation.recipe().tensors)
+        self.table.is_some()
+            && self.artifact.as_ref().is_some_and(|a| {
+                let now = self.allocation.recipe();
+                (&a.recipe.tensors, &a.recipe.residuals) != (&now.tensors, &now.residuals)
+            })
     }
 
     /// The metric of the map: the chosen one, else the best there is.

@@ -245,7 +245,8 @@ fn weights_of(row: &Row) -> u64 {
 }
 
 /// Padded bytes and cost of a tensor as a candidate. When no cell holds it, the bytes follow from the shape and the cost from the cell
-/// nearest in bits, 6.02 dB (a factor of 4 in power) for each bit of difference: the law of a uniform quantizer.
+/// nearest in bits, 6.02 dB (a factor of 4 in power) for each bit of difference: the law of a uniform quantizer. Formats are priced from formats and
+/// residuals from residuals, as far as any were measured, because the bits of one buy another error than those of the other.
 fn price(row: &Row, candidate: Candidate, costs: &Costs) -> (u64, f64) {
     let stored = stored(row, candidate);
     if let Some(cell) = row.cells.iter().find(|c| c.stored() == stored) {
@@ -253,7 +254,11 @@ fn price(row: &Row, candidate: Candidate, costs: &Costs) -> (u64, f64) {
     }
     let (rows, columns) = size(row);
     let above = |cell: &Cell| cell.stored().bits(rows, columns) - stored.bits(rows, columns);
-    let nearest = row.cells.iter().min_by(|a, b| above(a).abs().total_cmp(&above(b).abs()));
+    let nearest_of = |kind: Option<bool>| {
+        let cells = row.cells.iter().filter(|c| kind.is_none_or(|kind| c.stored().needs_operator() == kind));
+        cells.min_by(|a, b| above(a).abs().total_cmp(&above(b).abs()))
+    };
+    let nearest = nearest_of(Some(stored.needs_operator())).or_else(|| nearest_of(None));
     let cost = nearest.map_or(0.0, |cell| costs.of(cell) * 4f64.powf(above(cell)));
     (padded(stored.bytes(rows, columns)), cost)
 }
@@ -375,7 +380,25 @@ mod tests {
         rules.residuals = [("blk.0.ffn_down.weight".to_owned(), "r8".parse().unwrap())].into();
         let choice = Problem::new(&table, Metric::Weight, &rules).unwrap().groups[0].choices[0];
         assert_eq!(choice.bytes, "Q4_0+r8".parse::<Candidate>().unwrap().bytes(256, 256), "its own bytes, measured or not");
+        // Q5_0 is nearer to these bits.
+        let pinned_price = |candidate: &str| {
+            let candidate: Candidate = candidate.parse().unwrap();
+            let mut rules = rules.clone();
+            rules.pins.insert("blk.0.ffn_down.weight".to_owned(), candidate.format);
+            rules.residuals = candidate.residual.map(|kept| ("blk.0.ffn_down.weight".to_owned(), kept)).into_iter().collect();
+            (Problem::new(&table, Metric::Weight, &rules).unwrap().groups[0].choices[0].cost, candidate.bits(256, 256))
+        };
+        let by_law = |(cost, bits): (f64, f64), from: &str, measured: f64| {
+            let from = from.parse::<Candidate>().unwrap().bits(256, 256);
+            assert!((cost / (measured * 4f64.powf(from - bits)) - 1.0).abs() < 1e-9, "{cost} at {bits} bits");
+        };
+        by_law(pinned_price("Q4_0+r8"), "Q4_0+r4", 0.02);
+        by_law(pinned_price("Q4_1"), "Q4_0", 0.1);
+        by_law(pinned_price("Q4_0+shift"), "Q4_0", 0.1);
         rules.target = Target::LlamaCpp;
+        rules.residuals = [("blk.0.ffn_down.weight".to_owned(), "shift".parse().unwrap())].into();
+        assert!(Problem::new(&table, Metric::Weight, &rules).is_ok(), "a GGUF holds a shift where the model has the bias");
+        rules.residuals = [("blk.0.ffn_down.weight".to_owned(), "r8".parse().unwrap())].into();
         let why = Problem::new(&table, Metric::Weight, &rules).unwrap_err().to_string();
         assert!(why.contains("pinned at Q4_0+r8") && why.contains("llama.cpp"), "{why}");
     }

@@ -38,7 +38,7 @@ pub struct Family {
     /// Which formats a weight may have, in words.
     pub formats: &'static str,
     allows: fn(Format) -> bool,
-    /// It holds what is kept of rounding errors.
+    /// It holds what is kept of rounding errors and needs an operator; a shift needs none, it is a bias.
     pub residuals: bool,
     /// The embedding and the head stay as they are.
     pub linears_only: bool,
@@ -48,7 +48,7 @@ impl Family {
     /// Whether a weight may be stored so. What is not quantized may stand in any file.
     pub fn allows(&self, stored: Candidate) -> bool {
         let format = matches!(stored.format, Format::F32 | Format::F16 | Format::Bf16) || (self.allows)(stored.format);
-        format && (self.residuals || stored.residual.is_none())
+        format && (self.residuals || !stored.needs_operator())
     }
 }
 
@@ -308,6 +308,8 @@ mod tests {
             let allowed = |text: &str| profile.families.iter().any(|f| f.allows(text.parse().unwrap()));
             assert_eq!(allowed("Q4_K+r16"), profile.target == Target::Halftone, "{}", profile.name);
             assert_eq!(allowed("INT4-g128+o0.5%"), profile.target == Target::Halftone, "{}", profile.name);
+            assert_eq!(allowed("Q4_K+shift+r16"), profile.target == Target::Halftone, "{}", profile.name);
+            assert_eq!(allowed("Q4_K+shift"), allowed("Q4_K"), "{}: a bias", profile.name);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::calibration::{PEAKS, Peak};
 use super::experts::complete;
 use super::{ExpertSums, InputStatistics};
+use crate::compute::gpu::Gpu;
 use crate::compute::gpu::forward::{GramSum, Rows};
 use crate::error::{Error, Result};
 use crate::job::Accelerator;
@@ -18,6 +19,9 @@ use std::sync::Arc;
 /// Tokens whose squares are added by one thread; fixed, so that sums do not depend on the number of threads.
 const SLAB_TOKENS: usize = 128;
 
+/// What is lost when a device fails.
+const SUMS: &str = "sums of a calibration";
+
 /// Running sums by input.
 pub(super) struct Collector<'a> {
     gram_columns: usize,
@@ -29,12 +33,24 @@ pub(super) struct Collector<'a> {
     attended: IndexMap<String, Attended>,
     /// Inputs with non-finite values, after the first, which is reported in full.
     later_non_finite: usize,
-    /// Matrices that are being added up on a device, by input.
-    resident: IndexMap<String, GramSum>,
+    /// Matrices that are being added up on a device.
+    resident: IndexMap<Part, GramSum>,
     device: Option<Arc<Accelerator>>,
 }
 
+/// What a matrix on a device is a part of.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Part {
+    /// H of this input.
+    Input(String),
+    /// H of these values, and what is taken from that of these keys.
+    Mixed { value: String, key: String },
+    /// H of these keys.
+    Received(String),
+}
+
 /// H of keys or values as attention uses them; lower triangle.
+#[derive(Default)]
 struct Attended {
     queries: u64,
     gram: Vec<f32>,
@@ -89,9 +105,21 @@ impl<'a> Collector<'a> {
     pub(super) fn settle(&mut self) -> Result<()> {
         self.check_device()?;
         let Some(device) = &self.device else { return Ok(()) };
-        for (key, sum) in std::mem::take(&mut self.resident) {
-            if let Some(gram) = self.inputs.get_mut(&key).and_then(|input| input.gram.as_mut()) {
-                device.attempt(|_| sum.add_to(gram))?.ok_or_else(|| device.lost("sums of a calibration"))?;
+        let bring = |sum: &GramSum, gram: &mut [f32]| device.attempt(|_| sum.add_to(gram))?.ok_or_else(|| device.lost(SUMS));
+        for (part, sum) in std::mem::take(&mut self.resident) {
+            match part {
+                Part::Input(key) => {
+                    if let Some(gram) = self.inputs.get_mut(&key).and_then(|input| input.gram.as_mut()) {
+                        bring(&sum, gram)?;
+                    }
+                }
+                Part::Received(key) => bring(&sum, &mut self.attended.entry(key).or_default().sized(sum.columns()).gram)?,
+                Part::Mixed { value, key } => {
+                    let mut product = vec![0.0; sum.columns() * sum.columns()];
+                    bring(&sum, &mut product)?;
+                    self.attended.entry(value).or_default().sized(sum.columns()).add(1.0, &product);
+                    self.attended.entry(key).or_default().sized(sum.columns()).add(-1.0, &product);
+                }
             }
         }
         Ok(())
@@ -100,7 +128,7 @@ impl<'a> Collector<'a> {
     /// Fails when a device failed that had sums.
     fn check_device(&self) -> Result<()> {
         match &self.device {
-            Some(device) if device.gpu().is_none() && !self.resident.is_empty() => Err(device.lost("sums of a calibration")),
+            Some(device) if device.gpu().is_none() && !self.resident.is_empty() => Err(device.lost(SUMS)),
             _ => Ok(()),
         }
     }
@@ -170,6 +198,14 @@ impl<'a> Collector<'a> {
         Ok(sums)
     }
 
+    /// Adds rows to a matrix on their device.
+    fn add_resident(&mut self, part: Part, rows: &Rows) -> Result<()> {
+        if !self.resident.contains_key(&part) {
+            self.resident.insert(part.clone(), GramSum::new(rows.gpu(), rows.columns())?);
+        }
+        self.resident[&part].add(rows)
+    }
+
     /// Tells of a non-finite channel; the first input in full, the ones behind it as a number.
     fn tell_non_finite(&mut self, name: &str, channel: usize, tokens: usize) {
         if self.inputs.get(name).is_some_and(|sums| sums.non_finite) {
@@ -198,10 +234,7 @@ impl Collector<'_> {
             let has_gram = self.sums_of(names, columns)?.gram.is_some();
             let on_device = rows.filter(|_| is_finite && has_gram && tokens > 0);
             if let Some(rows) = on_device {
-                if !self.resident.contains_key(&names[0]) {
-                    self.resident.insert(names[0].clone(), GramSum::new(rows.gpu(), columns)?);
-                }
-                self.resident[&names[0]].add(rows)?;
+                self.add_resident(Part::Input(names[0].clone()), rows)?;
             }
             let sums = self.sums_of(names, columns)?;
             let Some(channel) = batch.squares.iter().position(|s| !s.is_finite()) else {
@@ -256,17 +289,30 @@ impl Taps for Collector<'_> {
         }
         let queries = mixed.len() / columns;
         let weighted: Vec<f32> = input.chunks_exact(columns).zip(received).flat_map(|(x, r)| x.iter().map(move |v| v * r.sqrt())).collect();
-        let mut of_mixed = vec![0.0; columns * columns];
-        add_gram(&mut of_mixed, mixed, columns);
-        for (name, factor) in [(value, 1.0), (key, -1.0)] {
-            let empty = || Attended { queries: 0, gram: vec![0.0; columns * columns] };
-            let sums = self.attended.entry(name.to_owned()).or_insert_with(empty);
-            sums.queries += queries as u64;
-            if name == key {
-                add_gram(&mut sums.gram, &weighted, columns);
-            }
-            sums.gram.par_iter_mut().zip(&of_mixed).for_each(|(sum, product)| *sum += factor * product);
+        for name in [value, key] {
+            self.attended.entry(name.to_owned()).or_default().sized(columns).queries += queries as u64;
         }
+        self.check_device()?;
+        let device = self.device.clone();
+        let on_device = |gpu: &Gpu| {
+            for (part, rows) in [(Part::Mixed { value: value.to_owned(), key: key.to_owned() }, mixed), (Part::Received(key.to_owned()), &weighted)] {
+                rows.chunks(gpu.rows_of(columns) * columns).try_for_each(|rows| self.add_resident(part.clone(), &Rows::upload(gpu, rows, columns)?))?;
+            }
+            Ok(())
+        };
+        if let Some(device) = device
+            && device.attempt(on_device)?.is_some()
+        {
+            return Ok(());
+        }
+        // Sums that it had would be lost.
+        self.check_device()?;
+        let mut product = vec![0.0; columns * columns];
+        add_gram(&mut product, mixed, columns);
+        self.attended[value].add(1.0, &product);
+        let of_keys = &mut self.attended[key];
+        add_gram(&mut of_keys.gram, &weighted, columns);
+        of_keys.add(-1.0, &product);
         Ok(())
     }
 }
@@ -285,6 +331,17 @@ fn add_gram(gram: &mut [f32], x: &[f32], columns: usize) {
     let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
     let gram = MatMut::from_row_major_slice_mut(gram, columns, columns);
     triangular::matmul(gram, lower, Accum::Add, x.transpose(), full, x, full, 1.0, Par::rayon(0));
+}
+
+impl Attended {
+    fn sized(&mut self, columns: usize) -> &mut Self {
+        self.gram.resize(columns * columns, 0.0);
+        self
+    }
+
+    fn add(&mut self, factor: f32, product: &[f32]) {
+        self.gram.par_iter_mut().zip(product).for_each(|(sum, product)| *sum += factor * product);
+    }
 }
 
 impl Sums {

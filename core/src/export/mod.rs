@@ -9,7 +9,7 @@ mod safetensors;
 mod verify;
 
 pub use model::{WrittenModel, write_model};
-pub use report::{Proof, write_report};
+pub use report::{Prediction, Proof, write_report};
 pub use verify::{VerifyReport, verify};
 
 use crate::error::Result;

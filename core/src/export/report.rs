@@ -11,6 +11,7 @@ use crate::numeric::metric::sqnr_from_relative_error;
 use crate::sensitivity::{Metric, Trust};
 use crate::source::{MetaValue, Source};
 use crate::transform::TRANSFORM_KEY;
+use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -26,8 +27,33 @@ pub struct Proof<'a> {
     pub comparison: Option<&'a Comparison>,
     /// The metrics held against measured cells.
     pub trust: Option<&'a Trust>,
-    /// KL that the allocation predicted, and by which metric.
-    pub predicted: Option<(Metric, f64)>,
+    /// What the allocation predicted beside what the comparison measured.
+    pub prediction: Option<Prediction>,
+}
+
+/// A predicted KL beside the one measured on held-out text, nats per token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    /// What predicted.
+    pub metric: Metric,
+    /// The allocation's cost by it.
+    pub predicted: f64,
+    /// The comparison's mean KL.
+    pub measured: f64,
+    /// Standard error of `measured`.
+    pub error: f64,
+}
+
+impl Prediction {
+    /// Of an allocation's cost by a metric; none by one that is no KL.
+    pub fn of(metric: Metric, cost: f64, comparison: &Comparison) -> Option<Self> {
+        metric.is_kl().then_some(Self { metric, predicted: cost, measured: comparison.kl_mean, error: comparison.kl_error })
+    }
+
+    /// Predicted over measured; 1 where nothing was measured.
+    pub fn ratio(self) -> f64 {
+        if self.measured > 0.0 { self.predicted / self.measured } else { 1.0 }
+    }
 }
 
 /// Writes the report of an export.
@@ -62,7 +88,7 @@ fn html(source: &Source, artifact: &Artifact, exported: &Exported, proof: Proof<
     });
     let title = format!("{} in {} bytes", escape(name), exported.bytes);
     let comparison = proof.comparison.map(compared).unwrap_or_default();
-    let predicted = proof.comparison.zip(proof.predicted).map(|(c, predicted)| prediction(predicted, (c.kl_mean, c.kl_error))).unwrap_or_default();
+    let predicted = proof.prediction.map(prediction).unwrap_or_default();
     let trust = proof.trust.map(judged).unwrap_or_default();
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
@@ -88,10 +114,10 @@ fn compared(c: &Comparison) -> String {
     )
 }
 
-/// What was predicted beside what was measured; both KL in nats per token, the latter with its standard error.
-fn prediction((metric, predicted): (Metric, f64), (measured, error): (f64, f64)) -> String {
-    let ratio = if measured > 0.0 { predicted / measured } else { 1.0 };
-    let by = escape(metric.label());
+/// What was predicted beside what was measured.
+fn prediction(prediction: Prediction) -> String {
+    let Prediction { metric, predicted, measured, error } = prediction;
+    let (ratio, by) = (prediction.ratio(), escape(metric.label()));
     format!(
         "<p>Before anything was written, the allocation predicted {predicted:.5} nats ({by}), {ratio:.2} of the {measured:.5} ± {error:.5} measured here.</p>"
     )
@@ -132,7 +158,7 @@ fn tensors(source: &Source, artifact: &Artifact) -> String {
             rows,
             "<tr><td>{}</td><td>{}</td><td class=n>{}</td><td class=n>{:.2}</td><td style=\"width:20%\"><div class=bar style=\"width:{share:.1}%\"></div></td></tr>",
             escape(&tensor.tensor),
-            tensor.stored_as,
+            tensor.stored(),
             bytes_of(source, tensor),
             sqnr_from_relative_error(tensor.weight_error),
         );
@@ -141,7 +167,7 @@ fn tensors(source: &Source, artifact: &Artifact) -> String {
 }
 
 fn bytes_of(source: &Source, tensor: &RecordHeader) -> u64 {
-    source.find(&tensor.tensor).map_or(0, |i| tensor.stored_as.tensor_bytes(source.tensors[i].rows(), tensor.columns))
+    source.find(&tensor.tensor).map_or(0, |i| tensor.stored().bytes(source.tensors[i].rows(), tensor.columns))
 }
 
 fn escape(text: &str) -> String {
@@ -172,7 +198,7 @@ mod tests {
         let at = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text} is not in {html}"));
         assert!(at("Predicted KL (used)") < at("Relative weight error") && at("n>0.975<") < at("n>0.500<"), "best first: {html}");
         assert!(html.contains("4 cells measured") && html.contains("0.2500 ± 0.0100") && html.contains("0.5000"), "{html}");
-        let html = prediction((Metric::CalibratedKl, 0.06), (0.08, 0.002));
+        let html = prediction(Prediction { metric: Metric::CalibratedKl, predicted: 0.06, measured: 0.08, error: 0.002 });
         assert!(html.contains("0.06000 nats (Calibrated KL), 0.75 of the 0.08000 ± 0.00200"), "{html}");
     }
 }

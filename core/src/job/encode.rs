@@ -134,7 +134,7 @@ impl<'a> Encoder<'a> {
 }
 
 /// Sets NaN and infinities to zero and says how many there were.
-fn zero_non_finite(weights: &mut [f32]) -> Option<NoticeKind> {
+pub(crate) fn zero_non_finite(weights: &mut [f32]) -> Option<NoticeKind> {
     let first = weights.iter().position(|w| !w.is_finite())?;
     let mut count = 0;
     for weight in weights.iter_mut().filter(|w| !w.is_finite()) {

@@ -22,7 +22,7 @@ pub use accelerator::Accelerator;
 pub use atomic::{write_atomically, write_file_atomically};
 pub use context::{CancelToken, JobContext, Scratch};
 pub use device::DeviceUse;
-pub(crate) use encode::Encoder;
+pub(crate) use encode::{Encoder, zero_non_finite};
 pub use event::{JobEvent, JobId, JobKind, Outcome, Product, Progress, Stage, TensorDone};
 pub use journal::{Artifact, RecordHeader, StoredResidual};
 pub use outbox::Wake;

@@ -8,9 +8,6 @@ use crate::refine::{SearchSequences, Start, refine};
 use crate::{calibrate, eval, export, sensitivity, source, tensor};
 use std::sync::Arc;
 
-/// Tokens that each cell is measured on where a table's metrics are judged.
-const JUDGED_TOKENS: usize = crate::gradient::GRADIENT_TOKENS / 4;
-
 /// Does a job on this thread.
 ///
 /// # Errors
@@ -22,7 +19,7 @@ pub fn run(kind: JobKind, cx: &JobContext) -> Result<Product> {
         JobKind::Calibrate { source, text, options } => Product::Calibration(Arc::new(calibrate::calibrate(&source, &text, &options, cx)?)),
         JobKind::Measure { source, calibration, options } => Product::Table(Arc::new(sensitivity::measure(&source, calibration.as_deref(), &options, cx)?)),
         JobKind::Judge { source, calibration, table, text, cells } => {
-            let sequences = sensitivity::gradient_sequences(&source, &text, JUDGED_TOKENS)?;
+            let sequences = sensitivity::gradient_sequences(&source, &text, sensitivity::JUDGED_TOKENS)?;
             Product::Judged(Arc::new(sensitivity::judge(&source, calibration.as_deref(), &table, &sequences, cells, cx)?))
         }
         JobKind::Refine { source, calibration, problem, recipe, text, options } => {

@@ -4,6 +4,7 @@
 
 use super::{RecordHeader, write_file_atomically};
 use crate::error::{Error, Result};
+use crate::residual::Candidate;
 use crate::source::mapped;
 use memmap2::Mmap;
 use std::fs::File;
@@ -13,6 +14,13 @@ use std::path::Path;
 const MAGIC: [u8; 8] = *b"HTRECRD1";
 /// Magic, header length, header hash.
 const PREAMBLE: usize = 8 + 8 + blake3::OUT_LEN;
+
+impl RecordHeader {
+    /// What the tensor is stored as: format and residual.
+    pub fn stored(&self) -> Candidate {
+        Candidate { format: self.stored_as, residual: self.residual.map(|residual| residual.kind) }
+    }
+}
 
 /// A mapped record.
 #[derive(Debug)]

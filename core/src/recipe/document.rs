@@ -5,7 +5,7 @@
 use crate::allocate::{Budget, Limits, Rules, Target};
 use crate::codec::Format;
 use crate::error::{Error, Result};
-use crate::residual::Residual;
+use crate::residual::{Candidate, Residual};
 use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,11 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// What a tensor becomes; none for one that stays as it is.
+    pub fn candidate(&self, tensor: &str) -> Option<Candidate> {
+        Some(Candidate { format: *self.tensors.get(tensor)?, residual: self.residuals.get(tensor).copied() })
+    }
+
     /// What the user decided before the solver did.
     pub fn rules(&self) -> Rules {
         Rules { target: self.target, pins: self.pins.clone(), residuals: self.residuals.clone(), excluded: self.excluded.clone(), limits: self.limits.clone() }

@@ -3,18 +3,18 @@
 use super::Recipe;
 use crate::allocate::{Budget, Limits, Target};
 use crate::codec::Format;
-use crate::residual::Residual;
+use crate::residual::{Candidate, Residual};
 use indexmap::IndexMap;
 
 /// One change of a recipe.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
-    /// Gives tensors a format by hand, which pins them.
+    /// Says by hand what tensors are stored as, which pins them.
     Paint {
         /// Canonical names.
         tensors: Vec<String>,
-        /// The format.
-        format: Format,
+        /// Format and residual.
+        stored: Candidate,
     },
     /// Pins tensors at their present format.
     Pin(Vec<String>),
@@ -35,8 +35,8 @@ pub enum Edit {
     SetTarget(Target),
     /// Another rounder.
     SetRounding(String),
-    /// The solver's answer: formats of the tensors that are not pinned. Belongs to the step before it.
-    Solved(IndexMap<String, Format>),
+    /// The solver's answer: what the tensors that are not pinned are stored as. Belongs to the step before it.
+    Solved(IndexMap<String, Candidate>),
     /// What a search that goes on after the solver found. A step of its own.
     Searched {
         /// The format of every tensor that is quantized.
@@ -52,11 +52,11 @@ impl Edit {
     /// Makes the change. Names without a format in the recipe cannot be pinned and are passed over.
     pub fn apply_to(self, recipe: &mut Recipe) {
         match self {
-            Self::Paint { tensors, format } => {
+            Self::Paint { tensors, stored } => {
                 for name in tensors {
-                    recipe.tensors.insert(name.clone(), format);
                     recipe.excluded.shift_remove(&name);
-                    recipe.pins.insert(name, format);
+                    recipe.pins.insert(name.clone(), stored.format);
+                    store(recipe, name, stored);
                 }
             }
             Self::Pin(names) => {
@@ -74,6 +74,7 @@ impl Edit {
             Self::Exclude(names) => {
                 for name in names {
                     recipe.tensors.shift_remove(&name);
+                    recipe.residuals.shift_remove(&name);
                     recipe.pins.shift_remove(&name);
                     recipe.excluded.insert(name);
                 }
@@ -90,15 +91,18 @@ impl Edit {
             Self::SetBudget(budget) => recipe.budget = Some(budget),
             Self::SetTarget(target) => recipe.target = target,
             Self::SetRounding(name) => recipe.rounding = name,
-            Self::Solved(formats) => {
+            Self::Solved(answer) => {
                 // What became excluded together with others is no longer in the answer.
-                recipe.tensors.retain(|name, _| formats.contains_key(name) || recipe.pins.contains_key(name) && !recipe.excluded.contains(name));
+                recipe.tensors.retain(|name, _| answer.contains_key(name) || recipe.pins.contains_key(name) && !recipe.excluded.contains(name));
+                recipe.residuals.retain(|name, _| recipe.tensors.contains_key(name));
                 // What a search found is no longer in it.
                 let solver = recipe.solver.split('+').next().unwrap_or_default().len();
                 recipe.solver.truncate(solver);
-                for (name, format) in formats {
-                    let format = recipe.pins.get(&name).copied().unwrap_or(format);
-                    recipe.tensors.insert(name, format);
+                for (name, stored) in answer {
+                    match recipe.pins.get(&name) {
+                        Some(pin) => _ = recipe.tensors.insert(name, *pin),
+                        None => store(recipe, name, stored),
+                    }
                 }
             }
             Self::Searched { formats, residuals, searcher } => {
@@ -109,4 +113,13 @@ impl Edit {
             }
         }
     }
+}
+
+/// A tensor is stored so, with what is kept of its rounding error or without.
+fn store(recipe: &mut Recipe, name: String, stored: Candidate) {
+    match stored.residual {
+        Some(residual) => _ = recipe.residuals.insert(name.clone(), residual),
+        None => _ = recipe.residuals.shift_remove(&name),
+    }
+    recipe.tensors.insert(name, stored.format);
 }

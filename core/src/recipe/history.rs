@@ -96,6 +96,7 @@ mod tests {
     use super::*;
     use crate::allocate::{Budget, Limits, Target};
     use crate::codec::{Format, GgmlType};
+    use crate::residual::Candidate;
     use proptest::prelude::*;
 
     const Q4: Format = Format::Ggml(GgmlType::Q4_0);
@@ -106,7 +107,7 @@ mod tests {
     }
 
     fn paint(name: &str, format: Format) -> Edit {
-        Edit::Paint { tensors: vec![name.to_owned()], format }
+        Edit::Paint { tensors: vec![name.to_owned()], stored: format.into() }
     }
 
     #[test]
@@ -115,7 +116,7 @@ mod tests {
         history.begin();
         for step in 1..50 {
             history.apply(Edit::SetBudget(Budget::FileBytes(step)));
-            history.apply(Edit::Solved([("a".to_owned(), if step % 2 == 0 { Q4 } else { Q8 })].into()));
+            history.apply(Edit::Solved([("a".to_owned(), (if step % 2 == 0 { Q4 } else { Q8 }).into())].into()));
         }
         assert_eq!(history.can(), (true, false), "an open drag can be taken back");
         history.end();
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_painted_tensor_is_pinned_and_the_solver_leaves_it_until_it_is_handed_back() {
-        let solved = || Edit::Solved([("a".to_owned(), Format::F16), ("b".to_owned(), Format::F16)].into());
+        let solved = || Edit::Solved(["a", "b"].map(|name| (name.to_owned(), Format::F16.into())).into());
         let mut history = History::new(start());
         history.apply(paint("a", Q8));
         history.apply(solved());
@@ -178,8 +179,27 @@ mod tests {
         assert!(history.redo());
         history.apply(Edit::Searched { formats: found.clone(), residuals: indexmap::IndexMap::new(), searcher: "swaps".into() });
         assert_eq!(history.recipe().solver, "exact+swaps", "finding the start again is no edit");
-        history.apply(Edit::Solved(found));
+        history.apply(Edit::Solved(found.into_iter().map(|(name, format)| (name, format.into())).collect()));
         assert_eq!(history.recipe().solver, "exact");
+    }
+
+    #[test]
+    fn a_residual_goes_with_what_it_belongs_to() {
+        let kept: Candidate = "Q4_0+r4".parse().unwrap();
+        let solved = |stored: Candidate| Edit::Solved(["a", "b"].map(|name| (name.to_owned(), stored)).into());
+        let mut history = History::new(start());
+        history.apply(Edit::Paint { tensors: vec!["a".to_owned()], stored: kept });
+        history.apply(solved(Q8.into()));
+        assert_eq!(["a", "b"].map(|name| history.recipe().candidate(name)), [Some(kept), Some(Q8.into())], "a pin is left alone");
+        assert_eq!(history.recipe().rules().residuals.len(), 1, "and is a rule");
+        history.apply(Edit::Unpin(vec!["a".to_owned()]));
+        history.apply(solved(Q8.into()));
+        assert_eq!(history.recipe().candidate("a"), Some(Q8.into()), "the solver's answer has none");
+        history.apply(solved(kept));
+        assert_eq!(history.recipe().candidate("b"), Some(kept), "and this one has");
+        history.apply(Edit::Exclude(vec!["b".to_owned()]));
+        history.apply(paint("a", Q8));
+        assert!(history.recipe().residuals.is_empty(), "neither an excluded tensor nor a repainted one keeps it: {:?}", history.recipe());
     }
 
     #[test]
@@ -214,9 +234,9 @@ mod tests {
 
     fn action() -> impl Strategy<Value = Action> {
         let names = || proptest::sample::subsequence(vec!["a".to_owned(), "b".to_owned(), "c".to_owned(), "d".to_owned()], 0..4);
-        let format = || proptest::sample::select(vec![Q4, Q8, Format::F16]);
+        let stored = || proptest::sample::select(vec!["Q4_0", "Q8_0", "F16", "Q4_0+r4"]).prop_map(|text| text.parse().unwrap());
         let edit = prop_oneof![
-            (names(), format()).prop_map(|(tensors, format)| Edit::Paint { tensors, format }),
+            (names(), stored()).prop_map(|(tensors, stored)| Edit::Paint { tensors, stored }),
             names().prop_map(Edit::Pin),
             names().prop_map(Edit::Unpin),
             names().prop_map(Edit::Exclude),
@@ -224,7 +244,7 @@ mod tests {
             (1u64..4).prop_map(|n| Edit::SetBudget(Budget::FileBytes(n))),
             proptest::sample::select(vec![Target::LlamaCpp, Target::Vllm]).prop_map(Edit::SetTarget),
             proptest::sample::select(vec!["nearest".to_owned(), "gptq".to_owned()]).prop_map(Edit::SetRounding),
-            (names(), format()).prop_map(|(names, format)| Edit::Solved(names.into_iter().map(|n| (n, format)).collect())),
+            (names(), stored()).prop_map(|(names, stored)| Edit::Solved(names.into_iter().map(|n| (n, stored)).collect())),
         ];
         prop_oneof![8 => edit.prop_map(Action::Apply), 1 => Just(Action::Begin), 1 => Just(Action::End), 1 => Just(Action::Undo), 1 => Just(Action::Redo)]
     }
@@ -241,6 +261,8 @@ mod tests {
                     Action::Undo => { history.undo(); }
                     Action::Redo => { history.redo(); }
                 }
+                let recipe = history.recipe();
+                prop_assert!(recipe.residuals.keys().all(|name| recipe.tensors.contains_key(name)), "a residual of nothing: {recipe:?}");
             }
             while history.redo() {}
             let last = history.recipe().clone();

@@ -1,22 +1,15 @@
-//! The journal of a search: a line that says which search it is, then one line a trial, each durable before the next trial begins. A line
+//! The journal of a search: a file named by what decides the search, one line a trial, each durable before the next trial begins. A line
 //! that was cut short by a kill is dropped, and its trial made again.
 
 use super::moves::Change;
-use super::{Kl, RefineOptions, SearchSequences};
-use crate::allocate::Problem;
+use super::{Kl, Start};
+use crate::allocate::{Choice, Problem};
 use crate::error::{Error, Result};
-use crate::recipe::Recipe;
 use crate::residual::Candidate;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-
-/// The first line.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Head {
-    search: String,
-}
 
 /// One trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,49 +46,39 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of a folder, or begins it; gives the trials that are in it.
+    /// Opens the journal of a search in a folder, or begins it; gives the trials that are in it.
     ///
     /// # Errors
-    /// `Io`; `Mismatch` for that of another search.
+    /// `Io`; `Malformed` for a line that is no trial.
     pub fn open(folder: &Path, key: &str) -> Result<(Self, Vec<Trial>)> {
         std::fs::create_dir_all(folder).map_err(Error::io("create the folder of the search", folder))?;
-        let path = folder.join("trials.jsonl");
+        let path = folder.join(format!("trials-{key}.jsonl"));
         let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(Error::io("open the journal", &path))?;
         let text = std::fs::read_to_string(&path).map_err(Error::io("read the journal", &path))?;
         let (whole, _) = text.rsplit_once('\n').map_or(("", ""), |(whole, rest)| (whole, rest));
-        let mut lines = whole.lines();
         let bad = |e: serde_json::Error| Error::malformed("journal of a search", &path, e.to_string());
-        let head = lines.next().map(serde_json::from_str::<Head>).transpose().map_err(bad)?;
-        if let Some(other) = head.as_ref().filter(|head| head.search != key) {
-            let expected = format!("a folder of the search {key}; choose another folder, or remove it");
-            return Err(Error::Mismatch { operation: "go on with a search", expected, got: format!("{} of {}", folder.display(), other.search) });
-        }
-        let trials = lines.map(serde_json::from_str).collect::<serde_json::Result<Vec<Trial>>>().map_err(bad)?;
+        let trials = whole.lines().map(serde_json::from_str).collect::<serde_json::Result<Vec<Trial>>>().map_err(bad)?;
         let kept = if whole.is_empty() { 0 } else { whole.len() as u64 + 1 };
         file.set_len(kept).map_err(Error::io("drop the end of the journal", &path))?;
         file.seek(std::io::SeekFrom::End(0)).map_err(Error::io("open the journal", &path))?;
-        let mut journal = Self { file, path };
-        if head.is_none() {
-            journal.line(&Head { search: key.to_owned() })?;
-        }
-        Ok((journal, trials))
+        Ok((Self { file, path }, trials))
     }
 
     /// Adds a trial; when this returns it survives a loss of power.
     pub fn append(&mut self, trial: &Trial) -> Result<()> {
-        self.line(trial)
-    }
-
-    fn line(&mut self, value: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(value).map_err(|e| Error::Input(e.to_string()))?;
+        let mut line = serde_json::to_vec(trial).map_err(|e| Error::Input(e.to_string()))?;
         line.push(b'\n');
         let io = Error::io("write the journal", &self.path);
         self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(io)
     }
 }
 
-/// Everything that decides what a search tries and finds, as one hash.
-pub(super) fn key(recipe: &Recipe, calibration: Option<&str>, text: &SearchSequences, options: &RefineOptions) -> String {
-    let parts = format!("{} {} {calibration:?} {text:?} {} {}", crate::round::TOOL, recipe.hash(), options.searcher, options.seed);
+/// Everything that decides what a search may try and what its trials measure, as one hash. Pins and limits are in the candidates; the target says
+/// whose arithmetic runs, and is not in the recipe's own hash.
+pub(super) fn key(from: Start<'_>, calibration: Option<&str>) -> String {
+    let Start { problem, recipe, text, options } = from;
+    let groups: Vec<(&[String], Vec<Candidate>)> = problem.groups.iter().map(|g| (&*g.tensors, g.choices.iter().map(Choice::candidate).collect())).collect();
+    let parts =
+        format!("{} {} {:?} {groups:?} {calibration:?} {text:?} {} {}", crate::round::TOOL, recipe.hash(), recipe.target, options.searcher, options.seed);
     blake3::hash(parts.as_bytes()).to_hex()[..24].to_owned()
 }

@@ -24,7 +24,7 @@ use crate::job::{JobContext, Stage};
 use crate::model::Weights;
 use crate::numeric::metric::mean_and_standard_error;
 use crate::recipe::{Edit, Recipe};
-use crate::residual::{Candidate, Residual};
+use crate::residual::Residual;
 use crate::source::Source;
 use indexmap::IndexMap;
 use journal::{Journal, Trial};
@@ -65,7 +65,7 @@ pub fn searchers() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// How long to search, and where the work is kept.
 #[derive(Clone, Debug)]
 pub struct RefineOptions {
-    /// Rounded tensors and the journal; a search that is run again goes on in it.
+    /// Rounded tensors, for all searches in it, and a journal for each; a search that is run again goes on.
     pub folder: PathBuf,
     /// Which searcher.
     pub searcher: String,
@@ -173,16 +173,15 @@ pub struct Start<'a> {
 /// Improves the recipe of a problem by measured KL.
 ///
 /// # Errors
-/// `Unsupported` for a model that cannot run, or a searcher that is none; `Mismatch` for a folder of another search, or a recipe that is
-/// not one of the problem's allocations; `Cancelled` before the start was measured.
+/// `Unsupported` for a model that cannot run, or a searcher that is none; `Mismatch` for a recipe that is not one of the problem's
+/// allocations; `Cancelled` before the start was measured.
 pub fn refine(source: &Source, calibration: Option<&Calibration>, from: Start<'_>, cx: &JobContext) -> Result<Refined> {
     let store = Store::new(source, calibration, &from.recipe.rounding, &from.options.folder, cx)?;
-    let key = journal::key(from.recipe, calibration.map(Calibration::hash).as_deref(), from.text, from.options);
-    refine_in(source, &store, &key, from, cx)
+    refine_in(source, &store, calibration.map(Calibration::hash).as_deref(), from, cx)
 }
 
 /// As [`refine`], of any weights and any way to round them.
-fn refine_in(original: &dyn Weights, tensors: &dyn Tensors, key: &str, from: Start<'_>, cx: &JobContext) -> Result<Refined> {
+fn refine_in(original: &dyn Weights, tensors: &dyn Tensors, calibration: Option<&str>, from: Start<'_>, cx: &JobContext) -> Result<Refined> {
     let Start { problem, recipe, text, options } = from;
     let searcher = SEARCHERS.iter().copied().find(|s| s.name() == options.searcher).ok_or_else(|| {
         let known: Vec<&str> = searchers().map(|(name, _)| name).collect();
@@ -190,7 +189,7 @@ fn refine_in(original: &dyn Weights, tensors: &dyn Tensors, key: &str, from: Sta
     })?;
     original.config().predicts_tokens()?;
     let start = picks_of(problem, recipe)?;
-    let (mut journal, earlier) = Journal::open(&options.folder, key)?;
+    let (mut journal, earlier) = Journal::open(&options.folder, &journal::key(from, calibration))?;
     let runtime = Runtime::from(recipe.target);
     let mut search = Search {
         mover: Mover::new(problem, problem.file_bytes(&start)),
@@ -302,8 +301,7 @@ fn picks_of(problem: &Problem, recipe: &Recipe) -> Result<Vec<usize>> {
     let mut picks = Vec::with_capacity(problem.groups.len());
     for group in &problem.groups {
         let tensor = &group.tensors[0];
-        let residual = recipe.residuals.get(tensor).copied();
-        let candidate = recipe.tensors.get(tensor).map(|&format| Candidate { format, residual });
+        let candidate = recipe.candidate(tensor);
         let place = if group.choices.len() == 1 { Some(0) } else { group.choices.iter().position(|c| Some(c.candidate()) == candidate) };
         picks.push(place.ok_or_else(|| Error::Mismatch {
             operation: "refine",

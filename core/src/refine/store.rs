@@ -31,7 +31,7 @@ pub(super) trait Tensors {
 
 impl Rounded for Record {
     fn stored(&self) -> Candidate {
-        Candidate { format: self.header.stored_as, residual: self.header.residual.map(|residual| residual.kind) }
+        self.header.stored()
     }
 
     fn bytes(&self) -> &[u8] {

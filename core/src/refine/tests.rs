@@ -58,8 +58,8 @@ fn text(model: &RandomLlama) -> SearchSequences {
 }
 
 /// A search of a small model with its tensors in memory.
-fn run(model: &RandomLlama, key: &str, problem: &Problem, recipe: &Recipe, options: &RefineOptions, cx: &JobContext) -> Result<Refined> {
-    refine_in(model, model, key, Start { problem, recipe, text: &text(model), options }, cx)
+fn run(model: &RandomLlama, problem: &Problem, recipe: &Recipe, options: &RefineOptions, cx: &JobContext) -> Result<Refined> {
+    refine_in(model, model, None, Start { problem, recipe, text: &text(model), options }, cx)
 }
 
 fn options(folder: &std::path::Path, searcher: &str, trials: usize) -> RefineOptions {
@@ -120,7 +120,7 @@ fn a_search_lowers_the_measured_kl_within_the_bytes() {
         let budget = problem.groups.iter().map(|g| g.choices[1].bytes).sum();
         let start = crate::allocate::solve(&problem, budget).unwrap();
         let recipe = recipe(&problem, &start.picks);
-        let found = run(&model, "k", &problem, &recipe, &options(folder.path(), searcher, 40), &JobContext::silent()).unwrap();
+        let found = run(&model, &problem, &recipe, &options(folder.path(), searcher, 40), &JobContext::silent()).unwrap();
         assert!(found.accepted > 0 && found.after.mean < found.before.mean, "{searcher}: {found:?}");
         let after = Recipe { tensors: found.formats.clone(), ..recipe.clone() };
         let picks = picks_of(&problem, &after).unwrap();
@@ -141,19 +141,46 @@ fn a_search_that_was_cut_off_goes_on_as_if_it_had_not_been() {
     let start = crate::allocate::solve(&problem, problem.groups.iter().map(|g| g.choices[1].bytes).sum()).unwrap();
     let recipe = recipe(&problem, &start.picks);
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let search = |key: &str, folder: &std::path::Path, trials| run(&model, key, &problem, &recipe, &options(folder, "swaps", trials), &JobContext::silent());
-    let whole = search("k", folders[0].path(), 30).unwrap();
-    search("k", folders[1].path(), 12).unwrap();
-    let journal = folders[1].path().join("trials.jsonl");
+    let search = |folder: &std::path::Path, trials| run(&model, &problem, &recipe, &options(folder, "swaps", trials), &JobContext::silent());
+    let whole = search(folders[0].path(), 30).unwrap();
+    search(folders[1].path(), 12).unwrap();
+    let journal = journals(folders[1].path()).swap_remove(0);
     // A kill in the middle of a line.
     let mut cut = std::fs::read(&journal).unwrap();
     cut.truncate(cut.len() - 7);
     std::fs::write(&journal, cut).unwrap();
-    let resumed = search("k", folders[1].path(), 30).unwrap();
+    let resumed = search(folders[1].path(), 30).unwrap();
     assert_eq!((resumed.trials, resumed.accepted, &resumed.formats), (whole.trials, whole.accepted, &whole.formats));
-    assert_eq!(std::fs::read_to_string(&journal).unwrap().lines().count(), 31, "a head and thirty trials");
-    let other = search("another", folders[1].path(), 30);
-    assert!(matches!(other, Err(Error::Mismatch { .. })), "a folder of another search");
+    assert_eq!(std::fs::read_to_string(&journal).unwrap().lines().count(), 30, "thirty trials");
+}
+
+fn journals(folder: &std::path::Path) -> Vec<PathBuf> {
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|path| path.extension().is_some_and(|e| e == "jsonl")).collect()
+}
+
+#[test]
+fn a_pin_or_another_runtime_is_another_search_that_leaves_the_first_to_go_on() {
+    let model = RandomLlama::new(4, RopeLayout::Half, true);
+    let problem = problem(&model);
+    let start = crate::allocate::solve(&problem, problem.groups.iter().map(|g| g.choices[1].bytes).sum()).unwrap();
+    let (recipe, folder) = (recipe(&problem, &start.picks), tempfile::tempdir().unwrap());
+    let search = |problem: &Problem, recipe: &Recipe, trials| run(&model, problem, recipe, &options(folder.path(), "swaps", trials), &JobContext::silent());
+    let first = search(&problem, &recipe, 20).unwrap();
+    let text = std::fs::read_to_string(&journals(folder.path())[0]).unwrap();
+    // A pin changes no format, so the recipe has the same hash.
+    for group in 0..problem.groups.len() {
+        let mut pinned = problem.clone();
+        pinned.groups[group].choices = vec![problem.groups[group].choices[start.picks[group]]];
+        let found = search(&pinned, &recipe, 2).unwrap_or_else(|error| panic!("{}: {error}", problem.groups[group].tensors[0]));
+        assert_eq!(found.trials, 2, "its own trials");
+        assert_eq!(found.formats[&problem.groups[group].tensors[0]], recipe.tensors[&problem.groups[group].tensors[0]], "the pin holds");
+    }
+    let elsewhere = Recipe { target: crate::allocate::Target::LlamaCpp, ..recipe.clone() };
+    assert_eq!((elsewhere.hash(), search(&problem, &elsewhere, 2).unwrap().trials), (recipe.hash(), 2), "trials in other arithmetic are not kept");
+    assert!(journals(folder.path()).iter().any(|path| std::fs::read_to_string(path).unwrap() == text), "the first is as it was");
+    assert_eq!((search(&problem, &recipe, 25).unwrap().trials, first.trials), (25, 20), "and goes on");
+    assert_eq!(journals(folder.path()).len(), problem.groups.len() + 2);
 }
 
 #[test]
@@ -172,7 +199,7 @@ fn a_cancelled_search_gives_the_best_so_far() {
         }
     });
     cx.cancel = token;
-    let found = run(&model, "k", &problem, &recipe(&problem, &start.picks), &options(folder.path(), "swaps", 1000), &cx).unwrap();
+    let found = run(&model, &problem, &recipe(&problem, &start.picks), &options(folder.path(), "swaps", 1000), &cx).unwrap();
     assert!(found.cancelled && found.trials == 15 && found.check.is_none(), "{found:?}");
     assert!(found.accepted > 0 && found.after.mean < found.before.mean, "{found:?}");
 }

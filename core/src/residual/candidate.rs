@@ -23,6 +23,11 @@ impl Candidate {
         Self { format: self.format.for_columns(columns), ..self }
     }
 
+    /// Whether a runtime needs an operator for it that it does not have.
+    pub fn needs_operator(self) -> bool {
+        self.residual.is_some_and(Residual::needs_operator)
+    }
+
     /// Exact bytes of an m × n matrix, codes and residual.
     pub fn bytes(self, rows: usize, columns: usize) -> u64 {
         self.format.tensor_bytes(rows, columns) + self.residual.map_or(0, |residual| residual.bytes(rows, columns))

@@ -128,7 +128,7 @@ mod tests {
     use crate::model::{Transformer, logits_of};
     use crate::numeric::metric::kl_divergence;
     use crate::report::Reporter;
-    use crate::sensitivity::{MeasureOptions, measure};
+    use crate::sensitivity::{MeasureOptions, judge, measure};
     use crate::source::{ModelConfig, Source, open};
     use parking_lot::Mutex;
     use std::path::Path;
@@ -235,6 +235,41 @@ mod tests {
         }
         println!("{ratios:?}");
         assert!(ratios.values().all(|r| (0.6..1.6).contains(r)), "{ratios:?}");
+    }
+
+    #[test]
+    fn too_few_cells_are_told_with_the_table_and_refused_by_themselves() {
+        let source = golden("llama");
+        let search = sequences(&source, 2);
+        let cx = JobContext::silent();
+        let formats = [GgmlType::Q4_0, GgmlType::Q8_0].map(|t| Format::Ggml(t).into()).to_vec();
+        let options = MeasureOptions { formats, rounding: "nearest".into(), search: search.clone(), trust: 2, ..MeasureOptions::default() };
+        let table = measure(&source, None, &options, &cx).unwrap();
+        assert!(table.evidence.trust.is_none() && !table.has(Metric::CalibratedKl), "two cells rank nothing");
+        let notices: Vec<String> = cx.reporter.notices().iter().map(ToString::to_string).collect();
+        assert!(notices.iter().filter(|n| n.contains("too few cells")).count() == 1, "{notices:?}");
+        let table = Table {
+            rows: table
+                .rows
+                .into_iter()
+                .map(|mut row| {
+                    row.cells.iter_mut().for_each(|c| c.more.measured_kl = None);
+                    row
+                })
+                .collect(),
+            ..table
+        };
+        let judged = |table: &Table, count: usize| judge(&source, None, table, &search, count, &JobContext::silent());
+        assert!(matches!(judged(&table, 2), Err(Error::Unsupported { .. })), "too few");
+        assert!(judged(&table, 8).unwrap().has(Metric::CalibratedKl), "enough");
+        for other in [
+            Table { tool: "0.0.0".into(), ..table.clone() },
+            Table { model: "another".into(), ..table.clone() },
+            Table { calibration: Some("another".into()), ..table.clone() },
+        ] {
+            let error = judged(&other, 8).unwrap_err();
+            assert!(matches!(error, Error::Mismatch { .. }) && error.to_string().contains("judge"), "{error}");
+        }
     }
 
     #[test]

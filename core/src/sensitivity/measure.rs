@@ -125,7 +125,13 @@ fn at_the_logits(meter: &Meter<'_>, calibrated: bool, options: &MeasureOptions, 
     step(options.hessian_probes > 0, &|table| curvature::hessian_trace(meter, search, options.hessian_probes, table))?;
     step(options.path_points > 0, &|table| curvature::path_integral(meter, search, options.path_points, table))?;
     step(calibrated && !options.probe.is_empty(), &|table| probe::predict_kl(meter, &options.probe, table))?;
-    step(options.trust > 0, &|table| trust::establish(meter, search, options.trust, table))?;
+    step(options.trust > 0, &|table| match trust::establish(meter, search, options.trust, table) {
+        Err(Error::Unsupported { what, why }) => {
+            meter.cx.reporter.notice(None, NoticeKind::Other { text: format!("no metric is held against measured KL, because {what} is not possible: {why}") });
+            Ok(())
+        }
+        other => other,
+    })?;
     step(options.refine > 0, &|table| refine::refine(meter, search, options.refine, table))
 }
 

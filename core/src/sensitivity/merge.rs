@@ -1,5 +1,6 @@
 //! Two tables of one model and calibration made one.
 
+use super::metrics::error_of;
 use super::trust::calibrate;
 use super::{Cell, Metric, Row, Table};
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ impl Table {
     /// # Errors
     /// `Mismatch` for a table of another model, calibration, rounding or program, whose errors are not comparable.
     pub fn merge(&mut self, newer: Self) -> Result<()> {
-        self.accepts(&newer.model, newer.calibration.as_deref(), &newer.rounding, &newer.tool)?;
+        self.accepts("merge tables", &newer.model, newer.calibration.as_deref(), &newer.rounding, &newer.tool)?;
         for row in newer.rows {
             match self.rows.iter_mut().find(|r| r.tensor == row.tensor) {
                 Some(known) => merge_row(known, row),
@@ -29,11 +30,11 @@ impl Table {
         Ok(())
     }
 
-    /// Whether a table that is still to be made could be merged: asked before the work.
+    /// Whether what is measured of this model, with this calibration, rounding and program, belongs into this table: asked before the work.
     ///
     /// # Errors
     /// `Mismatch`, naming what differs.
-    pub fn accepts(&self, model: &str, calibration: Option<&str>, rounding: &str, tool: &str) -> Result<()> {
+    pub fn accepts(&self, operation: &'static str, model: &str, calibration: Option<&str>, rounding: &str, tool: &str) -> Result<()> {
         let pairs = [
             ("model", self.model.as_str(), model),
             ("calibration", self.calibration.as_deref().unwrap_or("none"), calibration.unwrap_or("none")),
@@ -42,20 +43,20 @@ impl Table {
         ];
         match pairs.into_iter().find(|(_, ours, theirs)| ours != theirs) {
             None => Ok(()),
-            Some((what, ours, theirs)) => {
-                Err(Error::Mismatch { operation: "merge tables", expected: format!("a table with the {what} {ours}"), got: theirs.to_owned() })
-            }
+            Some((what, ours, theirs)) => Err(Error::Mismatch { operation, expected: format!("the table's {what}, {ours}"), got: theirs.to_owned() }),
         }
     }
 }
 
-/// What the probe of some cells says of the others: a tensor's predicted KL is its activation-weighted error times a gain of its own.
+/// What the probe of some cells says of the others: a tensor's predicted KL is its error times a gain of its own, for errors of a kind. A residual
+/// tells no other candidate's KL, and none tells its: what was not measured of it stays unknown.
 fn predict(row: &mut Row) {
-    let known = || row.cells.iter().filter_map(|cell| Some((cell.predicted_kl?, cell.activation_error.filter(|error| *error > 0.0)?)));
+    let errors: Vec<f64> = row.cells.iter().map(|cell| error_of(&row.cells, cell)).collect();
+    let known = || row.cells.iter().zip(&errors).filter(|(cell, _)| cell.residual.is_none()).filter_map(|(cell, error)| Some((cell.predicted_kl?, error)));
     let gain = known().map(|(kl, _)| kl).sum::<f64>() / known().map(|(_, error)| error).sum::<f64>();
     if gain.is_finite() {
-        for cell in row.cells.iter_mut().filter(|cell| cell.predicted_kl.is_none()) {
-            cell.predicted_kl = cell.activation_error.map(|error| gain * error);
+        for (cell, error) in row.cells.iter_mut().zip(errors).filter(|(cell, _)| cell.residual.is_none() && cell.predicted_kl.is_none()) {
+            cell.predicted_kl = Some(gain * error);
         }
     }
 }

@@ -7,11 +7,11 @@ use crate::calibrate::Calibration;
 use crate::codec::Format;
 use crate::compute::{Backend, KernelCall};
 use crate::error::Result;
-use crate::job::{Encoder, JobContext};
+use crate::job::{Encoder, JobContext, zero_non_finite};
 use crate::report::NoticeKind;
 use crate::residual::Candidate;
 use crate::round::{Evidence, Rounder};
-use crate::source::{Source, TensorEntry};
+use crate::source::Source;
 use rayon::prelude::*;
 
 /// What all tensors are measured with.
@@ -29,19 +29,10 @@ impl<'a> Meter<'a> {
 
     /// The bytes of a tensor as [`Self::row`] measured them: codes, then the residual.
     pub fn encoded(&self, index: usize, stored: Candidate) -> Result<Vec<u8>> {
-        let entry = &self.source.tensors[index];
-        let mut weights = self.source.view(index).to_f32()?;
-        self.zero_non_finite(entry, &mut weights);
-        let columns = entry.columns();
-        let importance = self.encoder.inputs.importance(&entry.name, columns);
-        let hessian = self.encoder.inputs.hessian(&entry.name, columns)?;
-        let evidence = Evidence { importance: importance.as_deref(), hessian: hessian.as_deref(), cross: None, gpu: None, cancel: Some(&self.cx.cancel) };
-        // What there is to tell of it was told when it was measured.
-        let mut bytes = self.encoder.codes(entry, &weights, stored.format, evidence, &mut Vec::new())?.bytes;
-        if let Some(residual) = stored.residual {
-            let mut quantized = vec![0.0; weights.len()];
-            stored.format.decode(&bytes, &mut quantized);
-            bytes.extend(residual.encode_for(&self.encoder.inputs, &entry.name, &weights, &quantized, columns)?);
+        let (header, bytes) = self.encoder.encode(index, stored.format, stored.residual)?;
+        // What else there is to tell of it was told when it was measured.
+        for notice in header.notices.into_iter().filter(|notice| matches!(notice.kind, NoticeKind::DeviceFallback { .. })) {
+            self.cx.reporter.notice(None, notice.kind);
         }
         Ok(bytes)
     }
@@ -60,7 +51,9 @@ impl<'a> Meter<'a> {
         let entry = &self.source.tensors[index];
         let (rows, columns) = (entry.rows(), entry.columns());
         let mut weights = self.source.view(index).to_f32()?;
-        self.zero_non_finite(entry, &mut weights);
+        if let Some(remark) = zero_non_finite(&mut weights) {
+            self.cx.reporter.notice(Some(&entry.name), remark);
+        }
         for wanted in candidates.iter().map(|c| c.format) {
             let used = wanted.for_columns(columns);
             if used != wanted {
@@ -128,13 +121,6 @@ impl<'a> Meter<'a> {
             cells,
         };
         Ok((row, descriptors))
-    }
-
-    fn zero_non_finite(&self, entry: &TensorEntry, weights: &mut [f32]) {
-        let Some(first) = weights.iter().position(|w| !w.is_finite()) else { return };
-        let bad = weights.iter_mut().filter(|w| !w.is_finite());
-        let count = bad.map(|w| *w = 0.0).count() as u64;
-        self.cx.reporter.notice(Some(&entry.name), NoticeKind::NonFinite { count, first });
     }
 
     /// tr(MHMᵀ) of a matrix of weights or of errors.

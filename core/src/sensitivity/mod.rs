@@ -19,4 +19,4 @@ pub use fit::Fit;
 pub use measure::{MeasureOptions, measure};
 pub use table::{Cell, Evidence, Measures, Metric, Row, Table};
 pub use trust::{Correlation, Joint, ProbedCell, Trust, judge};
-pub use work::{PROBE_LENGTH, PROBE_SEQUENCES, calibration_work, gradient_sequences, gradient_work, probe_sequences, probe_work};
+pub use work::{JUDGED_TOKENS, PROBE_LENGTH, PROBE_SEQUENCES, calibration_work, gradient_sequences, gradient_work, probe_sequences, probe_work};

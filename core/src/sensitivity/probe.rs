@@ -21,13 +21,22 @@ const REFERENCE_ERROR: f64 = 1e-2;
 /// KL below this is rounding of the forward pass: nats per token.
 pub(super) const NOISE: f64 = 1e-8;
 
+/// Whether KL can be measured on this model.
+///
+/// # Errors
+/// `Unsupported` for one that cannot run.
+pub(super) fn runs(meter: &Meter<'_>) -> Result<()> {
+    let weights: &dyn Weights = meter.source;
+    weights.config().predicts_tokens()?;
+    Transformer::new(weights).map(|_| ())
+}
+
 /// Whether KL can be measured on this model; if not, a notice says that there is no `what`, and why.
 ///
 /// # Errors
 /// Everything but that the model cannot run.
 pub(super) fn can_measure(meter: &Meter<'_>, what: &str) -> Result<bool> {
-    let weights: &dyn Weights = meter.source;
-    match weights.config().predicts_tokens().and_then(|()| Transformer::new(weights).map(|_| ())) {
+    match runs(meter) {
         Err(Error::Unsupported { what: refused, why }) => {
             meter.cx.reporter.notice(None, NoticeKind::Other { text: format!("no {what}, because {refused} is not supported: {why}") });
             Ok(false)

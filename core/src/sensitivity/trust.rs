@@ -4,7 +4,7 @@ use super::cells::{Encoded, joint_kl, measured_kl};
 use super::curvature::references;
 use super::fit::Fit;
 use super::meter::Meter;
-use super::probe::{NOISE, can_measure, reference};
+use super::probe::{NOISE, reference, runs};
 use super::{Metric, Row, Table};
 use crate::calibrate::Calibration;
 use crate::codec::Format;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::job::{JobContext, JobEvent};
 use crate::numeric::metric::rank_correlation;
 use crate::residual::{Candidate, Residual};
-use crate::round::rounder;
+use crate::round::{TOOL, rounder};
 use crate::source::{Role, Source};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -113,26 +113,17 @@ impl Trust {
 /// them, and [`Metric::CalibratedKl`] is filled.
 ///
 /// # Errors
-/// `Mismatch` for the table of another model or calibration; `Unsupported` for a model that cannot run, and where too few cells are left
+/// `Mismatch` for the table of another model, calibration or program; `Unsupported` for a model that cannot run, and where too few cells are left
 /// to measure; `Cancelled`.
 pub fn judge(source: &Source, calibration: Option<&Calibration>, table: &Table, sequences: &[Vec<u32>], count: usize, cx: &JobContext) -> Result<Table> {
-    let mismatch = |expected: String, got: String| Error::Mismatch { operation: "judge the metrics of a table", expected, got };
-    if table.model != source.fingerprint {
-        return Err(mismatch(format!("a table of the model {}", source.fingerprint), format!("one of the model {}", table.model)));
-    }
-    if table.calibration != calibration.map(Calibration::hash) {
-        return Err(mismatch("the calibration that the table was measured with".to_owned(), "another, or none".to_owned()));
-    }
+    table.accepts("judge the metrics of a table", &source.fingerprint, calibration.map(Calibration::hash).as_deref(), &table.rounding, TOOL)?;
     source.config.predicts_tokens()?;
     let unknown = || Error::unsupported(format!("rounding {}", table.rounding), "it is not one of the rounders");
     let meter = Meter::new(source, calibration, rounder(&table.rounding).ok_or_else(unknown)?, cx);
     let mut judged = Table { evidence: super::Evidence { trust: None, ..table.evidence.clone() }, ..table.clone() };
     judged.evidence.search = Some(hash_of(sequences));
     establish(&meter, sequences, count, &mut judged)?;
-    match judged.evidence.trust {
-        Some(_) => Ok(judged),
-        None => Err(Error::unsupported("judging the metrics", "too few cells could be measured at the logits, or no metric is above their noise")),
-    }
+    Ok(judged)
 }
 
 /// blake3 of the tokens that cells are measured on.
@@ -145,10 +136,12 @@ pub(super) fn hash_of(sequences: &[Vec<u32>]) -> String {
 }
 
 /// Measures `count` cells and holds the table's metrics against them; fills [`Metric::MeasuredKl`] of those and [`Metric::CalibratedKl`] of all.
+///
+/// # Errors
+/// `Unsupported` for a model that cannot run, and where too few cells are left to measure, or above the noise; `Cancelled`.
 pub(super) fn establish(meter: &Meter<'_>, sequences: &[Vec<u32>], count: usize, table: &mut Table) -> Result<()> {
-    if !can_measure(meter, "trust")? {
-        return Ok(());
-    }
+    runs(meter)?;
+    let too_few = || Error::unsupported("judging the metrics", "too few cells could be measured at the logits, or no metric is above their noise");
     let chosen = choose(&table.rows, count);
     measure_cells(meter, sequences, &chosen, table)?;
     let mut probed = Encoded::new();
@@ -161,10 +154,10 @@ pub(super) fn establish(meter: &Meter<'_>, sequences: &[Vec<u32>], count: usize,
         }
     }
     let correlations = correlations(table, &cells);
-    let Some(best) = correlations.iter().find(|c| table.has(c.metric)).map(|c| c.metric) else { return Ok(()) };
+    let Some(best) = correlations.iter().find(|c| table.has(c.metric)).map(|c| c.metric) else { return Err(too_few()) };
     let pairs: Vec<(f64, f64)> =
         cells.iter().filter_map(|p| Some((cell_of(table, &p.tensor, p.stored())?.metric(best)?, p.kl))).filter(|(_, kl)| *kl > NOISE).collect();
-    let Some(fit) = Fit::of(&pairs) else { return Ok(()) };
+    let Some(fit) = Fit::of(&pairs) else { return Err(too_few()) };
     let together = joint_kl(meter.source, &probed, sequences, meter.cx)?;
     let probed_together = Joint { tensors: cells.len(), separately: cells.iter().map(|c| c.kl).sum(), together: together.kl, error: together.error };
     let all = joint_kl(meter.source, &references(meter, table)?, sequences, meter.cx)?;

@@ -13,6 +13,9 @@ pub const PROBE_SEQUENCES: usize = 4;
 /// Their length, tokens.
 pub const PROBE_LENGTH: usize = 128;
 
+/// Tokens that each cell is measured on where a table's metrics are judged: a pass forward alone, and so a part of those of gradients.
+pub const JUDGED_TOKENS: usize = GRADIENT_TOKENS / 4;
+
 /// The probe's sequences from a text, which neither calibration nor the hold-out may share.
 ///
 /// # Errors

@@ -48,7 +48,8 @@ fn told(found: &Refined, model: &ViewModel<'_>, ui: &mut Ui) {
         (Some(check), false) => note(ui, format!("On other text it differs by {}", kl(check))),
         (None, _) => note(ui, "Not checked on other text, because it was stopped; search again to go on"),
     };
-    if !found.reverted && model.session.allocation.recipe().tensors != found.formats {
+    let recipe = model.session.allocation.recipe();
+    if !found.reverted && (&recipe.tensors, &recipe.residuals) != (&found.formats, &found.residuals) {
         note(ui, "The recipe was edited since");
     }
 }

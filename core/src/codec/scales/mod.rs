@@ -83,7 +83,7 @@ mod tests {
         }
     }
 
-    /// All scales (finely) and all zero points.
+    /// All scales (finely) and all zero points that the scheme has.
     #[test]
     fn neuqi_is_near_the_best_of_all_pairs() {
         let mut state = 3u64;
@@ -91,9 +91,10 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / 8_388_608.0 - 1.0
         };
-        for bits in [2, 3, 4] {
-            let format = IntFormat { bits, scope: Granularity::Group(32), symmetric: false };
-            let (mut ours, mut least, mut grid) = (0.0, 0.0, 0.0);
+        for (bits, symmetric) in [2, 3, 4].into_iter().flat_map(|bits| [(bits, false), (bits, true)]) {
+            let format = IntFormat { bits, scope: Granularity::Group(32), symmetric };
+            let zeros = if symmetric { format.middle()..=format.middle() } else { 0..=format.top() };
+            let (mut ours, mut least, mut grid, mut plain) = (0.0, 0.0, 0.0, 0.0);
             for _ in 0..40 {
                 let x: Vec<f32> = (0..32).map(|_| random() + random() * random()).collect();
                 let w: Vec<f32> = (0..32).map(|_| (2.0 * random()).exp()).collect();
@@ -101,13 +102,19 @@ mod tests {
                 let span = cleaned.set(&x, 32, Some(&w));
                 let of = |name| error(format, span, scale_search(name).unwrap().fit(format, span));
                 let (low, high) = span.range();
-                let pairs = (1..=400).flat_map(|k| (0..=format.top()).map(move |z| ((high - low) * k as f32 / 320.0 / f32::from(format.top()), f32::from(z))));
+                // A range around zero has its larger half on both sides.
+                let range = if symmetric { 2.0 * high.max(-low) } else { high - low };
+                let scale = |k: u16| range * f32::from(k) / 320.0 / f32::from(format.top());
+                let pairs = (1..=400).flat_map(|k| zeros.clone().map(move |z| (scale(k), f32::from(z))));
                 least += pairs.map(|pair| error(format, span, pair)).fold(f64::INFINITY, f64::min);
                 ours += of("neuqi");
                 grid += of("grid");
+                plain += of("min-max");
             }
-            assert!(ours < 1.05 * least, "INT{bits}: {ours} against {least}");
-            assert!(ours <= grid * 1.000_001, "INT{bits}: {ours} against {grid} of the grid");
+            println!("INT{bits}, symmetric {symmetric}: {ours} of NeUQI, {grid} of the grid, {plain} of min-max, {least} at best");
+            assert!(ours < 1.05 * least, "INT{bits}, symmetric {symmetric}: {ours} against {least}");
+            assert!(ours <= 1.005 * grid, "INT{bits}, symmetric {symmetric}: {ours} against {grid} of the grid");
+            assert!(plain > 1.05 * least, "INT{bits}, symmetric {symmetric}: min-max would pass, {plain} against {least}");
         }
     }
 }

@@ -134,6 +134,35 @@ fn what_was_probed_predicts_the_cells_that_are_merged_in() {
 }
 
 #[test]
+fn a_merged_residual_has_no_kl_by_scale_and_gives_none() {
+    let kept = |error: f64, kl: Option<f64>| Cell { residual: "r4".parse().ok(), bytes: 1, predicted_kl: kl, ..cell(T::Q4_K, error) };
+    let merged = |one: Table, cells: Vec<Cell>| {
+        let mut one = one;
+        let row = Row { cells, ..one.rows[0].clone() };
+        one.merge(testing::table(vec![row])).unwrap();
+        one.rows.swap_remove(0).cells
+    };
+    let of = |cells: &[Cell], text: &str| cells.iter().find(|c| c.stored().to_string() == text).unwrap().predicted_kl;
+    let mut probed = table();
+    probed.rows[0].cells.iter_mut().for_each(|cell| cell.predicted_kl = cell.activation_error.map(|error| 3.0 * error));
+    let cells = merged(probed.clone(), vec![kept(0.001, None), cell(T::Q8_0, 1e-5)]);
+    assert_eq!(of(&cells, "Q4_K+r4"), None, "its error says nothing of its KL");
+    assert!((of(&cells, "Q8_0").unwrap() / 6e-5 - 1.0).abs() < 1e-9, "a format's does");
+    let cells = merged(probed.clone(), vec![kept(0.001, Some(5.0)), cell(T::Q8_0, 1e-5)]);
+    assert_eq!(of(&cells, "Q4_K+r4"), Some(5.0), "what was measured of it stays");
+    assert!((of(&cells, "Q8_0").unwrap() / 6e-5 - 1.0).abs() < 1e-9, "and moves no format: {:?}", of(&cells, "Q8_0"));
+    // A row that was probed by its weight error, as an imatrix file leaves no other.
+    let blind = |mut cell: Cell| {
+        cell.activation_error = None;
+        cell
+    };
+    probed.rows[0].cells = probed.rows[0].cells.drain(..).map(blind).collect();
+    probed.rows[0].cells.iter_mut().for_each(|cell| cell.predicted_kl = Some(7.0 * cell.weight_error));
+    let cells = merged(probed, vec![blind(cell(T::Q8_0, 1e-5))]);
+    assert!((of(&cells, "Q8_0").unwrap() / 7e-5 - 1.0).abs() < 1e-9, "by the error that all of them have");
+}
+
+#[test]
 fn tables_with_and_without_evidence_are_read() {
     let with = trusted();
     let json = serde_json::to_string(&with).unwrap();

@@ -36,6 +36,11 @@ impl GramSum {
         Ok(Self { columns, pieces: (0..columns).step_by(most).map(piece).collect::<Result<_>>()?, gpu: gpu.clone() })
     }
 
+    /// Rows and columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Adds the rows of `x`.
     ///
     /// # Errors
