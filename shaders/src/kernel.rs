@@ -117,6 +117,8 @@ kernels! {
     EncodeAffineSuperBlocks encode_affine_super_blocks with exact blocks affine_search super_blocks [256, 1] { Read weights, Read importance, Write encoded };
     "Four-bit floats: MXFP4, NVFP4."
     EncodeFp4 encode_fp4 with exact blocks [256, 1] { Read weights, Read importance, Write encoded };
+    "Rows of grids with signs: IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S."
+    EncodeGridRows encode_grid_rows with exact blocks [256, 1] { Read weights, Read importance, Write encoded, Read grid };
     "Groups of integers."
     EncodeGroups encode_groups with exact blocks groups [256, 1] { Read weights, Read importance, Write encoded };
     "Groups of small floats; MXFP8, MXFP6."

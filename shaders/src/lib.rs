@@ -9,8 +9,11 @@
 //! Absent on purpose: devices, threads, files.
 
 pub mod blocks;
+pub mod grid_search;
+pub mod grids;
 mod kernel;
 pub mod lanes;
+pub mod lattice;
 pub mod levels;
 pub mod params;
 pub mod twin;

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the codebook grids of the IQ types, which are facts of the format, in Halftone's own packing (core/src/codec/ggml/grids.bin).
+"""Writes the codebook grids of the IQ types, which are facts of the format, in Halftone's own packing (shaders/src/grids.bin).
 
 Every grid is a table of small vectors whose elements take a few levels only. Stored are the level indices, element after element, row after row, least
-significant bits first: 2 bits an element for the grids of 8 (IQ2_*, IQ1_*), 3 bits for the grids of 4 (IQ3_*). The levels stand in ggml/grids.rs.
+significant bits first: 2 bits an element for the grids of 8 (IQ2_*, IQ1_*), 3 bits for the grids of 4 (IQ3_*). The levels stand in grids.rs beside it.
 
 usage: make_grids.py OUT        needs: pip install gguf numpy
 """

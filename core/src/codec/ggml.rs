@@ -2,14 +2,10 @@
 
 mod encode;
 mod fp4;
-mod grid_search;
-mod grids;
 mod iq;
 mod iq1_encode;
 pub(super) mod iq4;
-mod iq_encode;
 mod k_quants;
-mod lattice;
 mod law;
 mod legacy;
 pub(super) mod octet;
@@ -134,7 +130,8 @@ impl GgmlType {
     pub fn encode_row(self, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         use encode::encode_blocks as each;
         use halftone_shaders::twin::{
-            encode_affine_blocks as affine, encode_affine_super_blocks as k_affine, encode_blocks as plain, encode_fp4, encode_super_blocks as k,
+            encode_affine_blocks as affine, encode_affine_super_blocks as k_affine, encode_blocks as plain, encode_fp4, encode_grid_rows as rows,
+            encode_super_blocks as k,
         };
         match self {
             Self::Q4_0 => each::<plain::Q4_0, _, _>(row, importance, out),
@@ -149,11 +146,11 @@ impl GgmlType {
             Self::IQ4_NL => each::<plain::Iq4Nl, _, _>(row, importance, out),
             Self::Q5_0 => each::<plain::Q5_0, _, _>(row, importance, out),
             Self::Q8_0 => each::<plain::Q8_0, _, _>(row, importance, out),
-            Self::IQ2_XXS => each::<iq_encode::Iq2Xxs, _, _>(row, importance, out),
-            Self::IQ2_XS => each::<iq_encode::Iq2Xs, _, _>(row, importance, out),
-            Self::IQ2_S => each::<iq_encode::Iq2S, _, _>(row, importance, out),
-            Self::IQ3_XXS => each::<iq_encode::Iq3Xxs, _, _>(row, importance, out),
-            Self::IQ3_S => each::<iq_encode::Iq3S, _, _>(row, importance, out),
+            Self::IQ2_XXS => each::<rows::Iq2Xxs, _, _>(row, importance, out),
+            Self::IQ2_XS => each::<rows::Iq2Xs, _, _>(row, importance, out),
+            Self::IQ2_S => each::<rows::Iq2S, _, _>(row, importance, out),
+            Self::IQ3_XXS => each::<rows::Iq3Xxs, _, _>(row, importance, out),
+            Self::IQ3_S => each::<rows::Iq3S, _, _>(row, importance, out),
             Self::IQ1_S => each::<iq1_encode::Iq1S, _, _>(row, importance, out),
             Self::IQ1_M => each::<iq1_encode::Iq1M, _, _>(row, importance, out),
             Self::TQ1_0 => each::<ternary::Tq1_0, _, _>(row, importance, out),

@@ -31,7 +31,7 @@ pub(crate) fn encoder(format: Format) -> Option<Encoder> {
     Some(encoder)
 }
 
-/// Operations are candidates × what one costs a weight: a product, a rounding, two or three sums.
+/// Operations are candidates × what one costs a weight: a product, a rounding, two or three sums; or a sum and a comparison a grid row.
 fn ggml(kind: GgmlType) -> Option<Encoder> {
     use GgmlType as T;
     let (kernel, blocks, operations) = match kind {
@@ -40,6 +40,11 @@ fn ggml(kind: GgmlType) -> Option<Encoder> {
         T::Q4_1 | T::Q5_1 => (Kernel::EncodeAffineBlocks, 16, 48 * 16),
         T::Q3_K | T::Q6_K | T::IQ4_XS => (Kernel::EncodeSuperBlocks, 2, 96 * 14),
         T::Q2_K | T::Q4_K | T::Q5_K => (Kernel::EncodeAffineSuperBlocks, 2, 80 * 16),
+        T::IQ2_XXS => (Kernel::EncodeGridRows, 2, 2800),
+        T::IQ2_XS => (Kernel::EncodeGridRows, 2, 4400),
+        T::IQ2_S => (Kernel::EncodeGridRows, 2, 3200),
+        T::IQ3_XXS => (Kernel::EncodeGridRows, 2, 4800),
+        T::IQ3_S => (Kernel::EncodeGridRows, 2, 2900),
         T::MXFP4 => (Kernel::EncodeFp4, 16, 3 * 24),
         T::NVFP4 => (Kernel::EncodeFp4, 4, 16 * 24),
         _ => return None,

@@ -8,6 +8,7 @@ pub mod encode_affine_super_blocks;
 pub mod encode_blocks;
 pub mod encode_floats;
 pub mod encode_fp4;
+pub mod encode_grid_rows;
 pub mod encode_groups;
 pub mod encode_super_blocks;
 pub mod feedback_columns;

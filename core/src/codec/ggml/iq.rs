@@ -1,8 +1,8 @@
 //! Super-blocks of 256 whose values are rows of a codebook grid with signs: IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S.
-//! The encoders are in `iq_encode.rs` and `iq1_encode.rs`.
+//! The encoders are in the twin `encode_grid_rows.rs` and in `iq1_encode.rs`.
 
-use super::grids::{self, even_signs};
 use super::half_at;
+use halftone_shaders::grids::{self, even_signs};
 
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])

@@ -1,10 +1,10 @@
 //! Encoders of the grid types with shifted ternary rows: IQ1_S (one shift for 32 values) and IQ1_M (one for 8).
 
 use super::encode::{BlockEncoder, put_half};
-use super::grid_search::{Groups, Rows, Tables};
-use super::grids::{self, IQ1_LEVELS};
-use super::lattice::{Codes, Fit, Lattice, fit_lattice};
 use crate::codec::lanes::{LANES, Lanes, array, min};
+use halftone_shaders::grid_search::{Groups, Rows, Tables};
+use halftone_shaders::grids::{self, IQ1_LEVELS};
+use halftone_shaders::lattice::{Codes, Fit, Lattice, fit_lattice};
 use halftone_shaders::twin::encode_super_blocks::floored;
 
 static ROWS: Rows<2048, 82> = Rows::new(&grids::IQ1, &IQ1_LEVELS);

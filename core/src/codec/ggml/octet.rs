@@ -1,12 +1,12 @@
 //! Freeze, then round, for the grid types (IQ1 to IQ3): a code stands for eight weights at once, so the finest step of error feedback is eight
 //! columns wide. The nearest code is looked for among all rows, with the scales that the block has.
 //!
-//! The encoders of whole blocks (`grid_search.rs`) keep sixteen groups in the lanes; here groups come one at a time and the lanes are rows.
+//! The encoders of whole blocks (`grid_search.rs` of the shaders) keep sixteen groups in the lanes; here groups come one at a time and the lanes are rows.
 
-use super::grids::{self, even_signs};
 use super::iq::{quarter_scale, u16_at, u32_at};
 use super::{GgmlType, half_at};
 use crate::codec::lanes::{LANES, Lanes, min, smallest};
+use halftone_shaders::grids::{self, even_signs};
 use pulp::NullaryFnOnce;
 use std::sync::LazyLock;
 

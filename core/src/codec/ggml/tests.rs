@@ -1,9 +1,9 @@
 //! What every encoder promises, for all types that have one.
 
-use super::{GgmlType, iq_encode, iq1_encode, ternary};
+use super::{GgmlType, iq1_encode, ternary};
 use half::f16;
 use halftone_shaders::blocks::{BlockEncoder, encode_row};
-use halftone_shaders::twin::{encode_affine_blocks, encode_affine_super_blocks, encode_blocks, encode_fp4, encode_super_blocks};
+use halftone_shaders::twin::{encode_affine_blocks, encode_affine_super_blocks, encode_blocks, encode_fp4, encode_grid_rows, encode_super_blocks};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -325,10 +325,10 @@ fn wide_vectors_give_the_bytes_of_the_baseline() {
     check::<encode_super_blocks::Q3K, _, _>(GgmlType::Q3_K);
     check::<encode_affine_super_blocks::Q4K, _, _>(GgmlType::Q4_K);
     check::<encode_super_blocks::Q6K, _, _>(GgmlType::Q6_K);
-    check::<iq_encode::Iq2Xxs, _, _>(GgmlType::IQ2_XXS);
-    check::<iq_encode::Iq2S, _, _>(GgmlType::IQ2_S);
-    check::<iq_encode::Iq3Xxs, _, _>(GgmlType::IQ3_XXS);
-    check::<iq_encode::Iq3S, _, _>(GgmlType::IQ3_S);
+    check::<encode_grid_rows::Iq2Xxs, _, _>(GgmlType::IQ2_XXS);
+    check::<encode_grid_rows::Iq2S, _, _>(GgmlType::IQ2_S);
+    check::<encode_grid_rows::Iq3Xxs, _, _>(GgmlType::IQ3_XXS);
+    check::<encode_grid_rows::Iq3S, _, _>(GgmlType::IQ3_S);
     check::<iq1_encode::Iq1S, _, _>(GgmlType::IQ1_S);
     check::<iq1_encode::Iq1M, _, _>(GgmlType::IQ1_M);
     check::<ternary::Tq2_0, _, _>(GgmlType::TQ2_0);

@@ -25,6 +25,8 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "Q2_K, scale search", run: |gpu, o| encode(gpu, o, "Q2_K") },
     Case { name: "Q4_K, scale search", run: |gpu, o| encode(gpu, o, "Q4_K") },
     Case { name: "Q5_K, scale search", run: |gpu, o| encode(gpu, o, "Q5_K") },
+    Case { name: "IQ2_XS, scale and row search", run: |gpu, o| encode(gpu, o, "IQ2_XS") },
+    Case { name: "IQ3_S, scale and row search", run: |gpu, o| encode(gpu, o, "IQ3_S") },
     Case { name: "MXFP4, scale search", run: |gpu, o| encode(gpu, o, "MXFP4") },
     Case { name: "NVFP4, scale search", run: |gpu, o| encode(gpu, o, "NVFP4") },
     Case { name: "INT4-g128, scale search", run: |gpu, o| encode(gpu, o, "INT4-g128") },

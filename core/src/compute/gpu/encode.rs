@@ -1,13 +1,15 @@
 //! Tensors in formats that have a kernel: blocks are independent, tiles are runs of workgroups. Weights go up once, and only bytes come back.
 
-use super::engine::{Dispatch, Engine};
+use super::engine::{Dispatch, Engine, Memory};
 use super::tiles::{folded, tiled};
 use crate::codec::Format;
 use crate::compute::encoder;
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use bytemuck::{bytes_of, cast_slice};
+use halftone_shaders::Kernel;
 use halftone_shaders::blocks::{Params, normalised};
+use halftone_shaders::twin::encode_grid_rows;
 
 /// As the twin; see [`crate::compute::KernelCall::Encode`].
 pub(super) fn run(engine: &Engine, format: Format, weights: &[f32], columns: usize, importance: &[f32], bytes: &mut [u8], cancel: &CancelToken) -> Result<()> {
@@ -17,6 +19,7 @@ pub(super) fn run(engine: &Engine, format: Format, weights: &[f32], columns: usi
     format.encode_tensor_head(weights, columns, (!importance.is_empty()).then_some(importance), head);
     let factor = head.first_chunk().map_or(1.0, |scale| 1.0 / f32::from_le_bytes(*scale));
     let importances = engine.upload(cast_slice(&normalised(importance, layout.block_columns)))?;
+    let grid = (encoder.kernel == Kernel::EncodeGridRows).then(|| engine.upload(cast_slice(&encode_grid_rows::table(encoder.params.format)))).transpose()?;
 
     let (values, length) = (encoder.blocks * layout.block_columns, encoder.blocks * layout.block_bytes);
     let record = |tile: std::ops::Range<usize>| {
@@ -33,10 +36,11 @@ pub(super) fn run(engine: &Engine, format: Format, weights: &[f32], columns: usi
         };
         let input = engine.upload(cast_slice(tile_weights))?;
         let output = engine.zeroed((tile.len() * length) as u64)?;
+        let memories: Vec<&Memory> = [&input, &importances, &output].into_iter().chain(&grid).collect();
         engine.dispatch(Dispatch {
             kernel: encoder.kernel,
             params: bytes_of(&params),
-            memories: &[&input, &importances, &output],
+            memories: &memories,
             workgroups: folded(tile.len()),
             work: tile_weights.len() as u64 * encoder.operations,
             bytes: input.bytes() + output.bytes(),

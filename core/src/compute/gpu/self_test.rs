@@ -191,6 +191,7 @@ mod tests {
         "encode_super_blocks",
         "encode_affine_super_blocks",
         "encode_fp4",
+        "encode_grid_rows",
         "encode_groups",
         "encode_floats",
     ];

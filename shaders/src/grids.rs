@@ -5,10 +5,14 @@
 
 const PACKED: &[u8] = include_bytes!("grids.bin");
 
-pub(super) const IQ2_LEVELS: [i8; 3] = [8, 25, 43];
-pub(super) const IQ1_LEVELS: [i8; 3] = [-1, 0, 1];
-pub(super) const IQ3_XXS_LEVELS: [i8; 8] = [4, 12, 20, 28, 36, 44, 52, 62];
-pub(super) const IQ3_S_LEVELS: [i8; 8] = [1, 3, 5, 7, 9, 11, 13, 15];
+/// Magnitudes of the IQ2 types.
+pub const IQ2_LEVELS: [i8; 3] = [8, 25, 43];
+/// Values of the IQ1 types.
+pub const IQ1_LEVELS: [i8; 3] = [-1, 0, 1];
+/// Magnitudes of IQ3_XXS.
+pub const IQ3_XXS_LEVELS: [i8; 8] = [4, 12, 20, 28, 36, 44, 52, 62];
+/// Magnitudes of IQ3_S.
+pub const IQ3_S_LEVELS: [i8; 8] = [1, 3, 5, 7, 9, 11, 13, 15];
 
 const IQ2_XS_AT: usize = 512;
 const IQ2_S_AT: usize = IQ2_XS_AT + 1024;
@@ -16,12 +20,18 @@ const IQ1_AT: usize = IQ2_S_AT + 2048;
 const IQ3_XXS_AT: usize = IQ1_AT + 4096;
 const IQ3_S_AT: usize = IQ3_XXS_AT + 384;
 
-pub(super) static IQ2_XXS: [[i8; 8]; 256] = unpack(0, 2, &IQ2_LEVELS);
-pub(super) static IQ2_XS: [[i8; 8]; 512] = unpack(IQ2_XS_AT, 2, &IQ2_LEVELS);
-pub(super) static IQ2_S: [[i8; 8]; 1024] = unpack(IQ2_S_AT, 2, &IQ2_LEVELS);
-pub(super) static IQ1: [[i8; 8]; 2048] = unpack(IQ1_AT, 2, &IQ1_LEVELS);
-pub(super) static IQ3_XXS: [[i8; 4]; 256] = unpack(IQ3_XXS_AT, 3, &IQ3_XXS_LEVELS);
-pub(super) static IQ3_S: [[i8; 4]; 512] = unpack(IQ3_S_AT, 3, &IQ3_S_LEVELS);
+/// Rows of IQ2_XXS.
+pub static IQ2_XXS: [[i8; 8]; 256] = unpack(0, 2, &IQ2_LEVELS);
+/// Rows of IQ2_XS.
+pub static IQ2_XS: [[i8; 8]; 512] = unpack(IQ2_XS_AT, 2, &IQ2_LEVELS);
+/// Rows of IQ2_S.
+pub static IQ2_S: [[i8; 8]; 1024] = unpack(IQ2_S_AT, 2, &IQ2_LEVELS);
+/// Rows of IQ1_S and IQ1_M.
+pub static IQ1: [[i8; 8]; 2048] = unpack(IQ1_AT, 2, &IQ1_LEVELS);
+/// Rows of IQ3_XXS.
+pub static IQ3_XXS: [[i8; 4]; 256] = unpack(IQ3_XXS_AT, 3, &IQ3_XXS_LEVELS);
+/// Rows of IQ3_S.
+pub static IQ3_S: [[i8; 4]; 512] = unpack(IQ3_S_AT, 3, &IQ3_S_LEVELS);
 
 const fn unpack<const W: usize, const N: usize>(at: usize, bits: usize, levels: &[i8]) -> [[i8; W]; N] {
     let mut grid = [[0; W]; N];
@@ -41,7 +51,7 @@ const fn unpack<const W: usize, const N: usize>(at: usize, bits: usize, levels: 
 }
 
 /// The eight signs of a 7-bit sign code as a bit mask: the eighth bit makes the number of minus signs even.
-pub(super) fn even_signs(code: u32) -> u8 {
+pub fn even_signs(code: u32) -> u8 {
     let code = (code & 127) as u8;
     code | ((code.count_ones() as u8 & 1) << 7)
 }

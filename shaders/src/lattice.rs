@@ -6,14 +6,15 @@
 //!
 //! Errors are exact: the rows are the nearest by the weighted squares that count, not those of an unweighted neighbourhood.
 
-use super::grid_search::Tables;
-use crate::codec::lanes::{LANES, Lanes, TINY, array, fold, max, to_half};
+use crate::grid_search::Tables;
+use crate::lanes::{LANES, Lanes, TINY, array, fold, max, ratio, to_half};
 use std::ops::Add;
 
 /// A grid type whose sub-blocks are `N` values.
-pub(super) trait Lattice<const N: usize> {
+pub trait Lattice<const N: usize> {
     /// A sub-block's scale is d · UNIT · (2s + 1), s in 0 ..= TOP.
     const UNIT: f32;
+    /// The largest of the integers s.
     const TOP: i32;
     /// The first scales, relative to the largest magnitude of the sub-block.
     const START: &'static [f32];
@@ -22,6 +23,7 @@ pub(super) trait Lattice<const N: usize> {
     /// The super-block by lanes.
     type Groups;
 
+    /// Weights and importances by lanes.
     fn groups(x: &[f32; 256], w: &[f32; 256]) -> Self::Groups;
 
     /// The least errors of the sub-blocks with these scales, and (IQ1_S) whether it takes the negative shift. Where the error is not below
@@ -33,25 +35,30 @@ pub(super) trait Lattice<const N: usize> {
 }
 
 /// What is stored of 256 values beside the scales.
-#[derive(Clone, Copy)]
-pub(super) struct Codes {
+#[derive(Clone, Copy, Debug)]
+pub struct Codes {
     /// Grid rows of groups of 8 (the first 32) or of 4.
-    pub(super) rows: [u16; 64],
+    pub rows: [u16; 64],
     /// Minus signs, or (IQ1) in bit 0 the minus of the shift, of eight values each.
-    pub(super) signs: [u8; 32],
+    pub signs: [u8; 32],
     /// ŵ / scale.
-    pub(super) values: [f32; 256],
+    pub values: [f32; 256],
 }
 
 impl Codes {
-    pub(super) const ZERO: Self = Self { rows: [0; 64], signs: [0; 32], values: [0.0; 256] };
+    /// Those of zeros.
+    pub const ZERO: Self = Self { rows: [0; 64], signs: [0; 32], values: [0.0; 256] };
 }
 
 /// The best d, the integer s of each sub-block, and the codes; d = 0 stands for zeros.
-pub(super) struct Fit {
-    pub(super) d: f32,
-    pub(super) integers: [u8; LANES],
-    pub(super) codes: Codes,
+#[derive(Debug)]
+pub struct Fit {
+    /// The factor, a half-precision number.
+    pub d: f32,
+    /// s of each sub-block.
+    pub integers: [u8; LANES],
+    /// The rest.
+    pub codes: Codes,
 }
 
 /// The best of the scales tried, sub-block by sub-block.
@@ -75,8 +82,9 @@ impl Best {
     }
 }
 
+/// The best fit of 256 weights; importances are positive.
 #[inline(always)]
-pub(super) fn fit_lattice<L: Lattice<N>, const N: usize>(x: &[f32; 256], w: &[f32; 256]) -> Fit {
+pub fn fit_lattice<L: Lattice<N>, const N: usize>(x: &[f32; 256], w: &[f32; 256]) -> Fit {
     let (xs, ws) = (x.as_chunks::<N>().0, w.as_chunks::<N>().0);
     let (groups, mut tables) = (L::groups(x, w), Tables::new());
     let mut largest = [0.0f32; LANES];
@@ -111,15 +119,15 @@ pub(super) fn fit_lattice<L: Lattice<N>, const N: usize>(x: &[f32; 256], w: &[f3
     }
     let codes = L::assign(x, w, &groups, &best.scales, &best.minus, &mut tables);
     // Least squares of d.
-    let (mut xv, mut vv) = (0.0f64, 0.0f64);
+    let (mut xv, mut vv) = (0.0, 0.0);
     for s in 0..256 / N {
         let multiple = L::UNIT * (2.0 * best.integers[s] + 1.0);
         let values = &codes.values.as_chunks::<N>().0[s];
         let products: [f32; N] = array(|i| ws[s][i] * xs[s][i] * values[i]);
         let squares: [f32; N] = array(|i| ws[s][i] * values[i] * values[i]);
-        xv += f64::from(multiple * fold(&products, 0.0, f32::add));
-        vv += f64::from(multiple * multiple * fold(&squares, 0.0, f32::add));
+        xv += multiple * fold(&products, 0.0, f32::add);
+        vv += multiple * multiple * fold(&squares, 0.0, f32::add);
     }
-    let fitted = to_half(if vv > 0.0 { (xv / vv) as f32 } else { 0.0 });
+    let fitted = to_half(ratio(xv, vv));
     Fit { d: if fitted > 0.0 { fitted } else { d }, integers: array(|s| best.integers[s] as u8), codes }
 }

@@ -1,11 +1,13 @@
-//! Encoders of the grid types with signs: IQ2_XXS, IQ2_XS, IQ2_S (rows of 8), IQ3_XXS, IQ3_S (rows of 4).
+//! Super-blocks of 256 whose values are rows of a codebook grid with signs: IQ2_XXS, IQ2_XS, IQ2_S (rows of 8), IQ3_XXS, IQ3_S (rows of 4).
+//! The scales are those of `lattice.rs`, the rows the nearest (`grid_search.rs`).
 
-use super::encode::{BlockEncoder, put_half};
-use super::grid_search::{Groups, Rows, Tables};
-use super::grids::{self, IQ2_LEVELS, IQ3_S_LEVELS, IQ3_XXS_LEVELS};
-use super::lattice::{Codes, Lattice, fit_lattice};
-use crate::codec::lanes::{LANES, Lanes, array, min};
-use halftone_shaders::twin::encode_super_blocks::floored;
+use super::encode_super_blocks::floored;
+pub use crate::blocks::Params;
+use crate::blocks::{BlockEncoder, put_half};
+use crate::grid_search::{Groups, Rows, Tables};
+use crate::grids::{self, IQ2_LEVELS, IQ3_S_LEVELS, IQ3_XXS_LEVELS};
+use crate::lanes::{LANES, Lanes, array, min};
+use crate::lattice::{Codes, Lattice, fit_lattice};
 
 static IQ2_XXS_ROWS: Rows<256, 82> = Rows::new(&grids::IQ2_XXS, &IQ2_LEVELS);
 static IQ2_XS_ROWS: Rows<512, 82> = Rows::new(&grids::IQ2_XS, &IQ2_LEVELS);
@@ -154,9 +156,11 @@ fn assign_4<const EVEN: bool, const R: usize>(
 
 /// Declares a type: name, values of a sub-block, unit of the scale, first scales, groups, and the two searches with their operands' names.
 macro_rules! lattice {
-    ($name:ident, $sub:literal, $unit:expr, $start:expr, $even:literal, $width:literal, $batches:literal,
+    ($doc:literal $name:ident, $sub:literal, $unit:expr, $start:expr, $even:literal, $width:literal, $batches:literal,
      ($both:ident, $groups:ident, $scales:ident, $tables:ident), $errors:expr, $assign:expr) => {
-        pub(super) struct $name;
+        #[doc = $doc]
+        #[derive(Debug)]
+        pub struct $name;
 
         impl Lattice<$sub> for $name {
             const UNIT: f32 = $unit;
@@ -200,7 +204,7 @@ const START_3_XXS: [f32; 5] = start(0.92, 1.8, 62.0);
 const START_3_S: [f32; 5] = start(0.92, 1.8, 15.0);
 
 lattice!(
-    Iq2Xxs,
+    "IQ2_XXS." Iq2Xxs,
     32,
     0.125,
     START_2,
@@ -212,7 +216,7 @@ lattice!(
     assign_8::<true, 32, 256>(both, groups, scales, tables, &IQ2_XXS_ROWS, &grids::IQ2_XXS)
 );
 lattice!(
-    Iq2Xs,
+    "IQ2_XS." Iq2Xs,
     16,
     0.125,
     START_2,
@@ -224,7 +228,7 @@ lattice!(
     assign_8::<true, 16, 512>(both, groups, scales, tables, &IQ2_XS_ROWS, &grids::IQ2_XS)
 );
 lattice!(
-    Iq2S,
+    "IQ2_S." Iq2S,
     16,
     0.125,
     START_2,
@@ -236,7 +240,7 @@ lattice!(
     assign_8::<false, 16, 1024>(both, groups, scales, tables, &IQ2_S_ROWS, &grids::IQ2_S)
 );
 lattice!(
-    Iq3Xxs,
+    "IQ3_XXS." Iq3Xxs,
     32,
     0.25,
     START_3_XXS,
@@ -248,7 +252,7 @@ lattice!(
     assign_4::<true, 256>(both, groups, scales, tables, (&IQ3_XXS_ROWS, &grids::IQ3_XXS), &IQ3_XXS_LEVELS)
 );
 lattice!(
-    Iq3S,
+    "IQ3_S." Iq3S,
     32,
     1.0,
     START_3_S,
@@ -347,4 +351,41 @@ impl BlockEncoder<256, 110> for Iq3S {
             block[106 + sub / 2] |= fit.integers[sub] << (4 * (sub % 2));
         }
     }
+}
+
+/// What the kernel is told of a type, by its number in ggml; nothing for a type that is not one of these.
+pub fn table(format: u32) -> Vec<u32> {
+    match format {
+        16 => words::<Iq2Xxs, 32, 8, 3, 256, 82>(format, true, &IQ2_XXS_ROWS, &IQ2_LEVELS),
+        17 => words::<Iq2Xs, 16, 8, 3, 512, 82>(format, true, &IQ2_XS_ROWS, &IQ2_LEVELS),
+        22 => words::<Iq2S, 16, 8, 3, 1024, 82>(format, false, &IQ2_S_ROWS, &IQ2_LEVELS),
+        18 => words::<Iq3Xxs, 32, 4, 8, 256, 65>(format, true, &IQ3_XXS_ROWS, &IQ3_XXS_LEVELS),
+        21 => words::<Iq3S, 32, 4, 8, 512, 65>(format, false, &IQ3_S_ROWS, &IQ3_S_LEVELS),
+        _ => Vec::new(),
+    }
+}
+
+/// Room for the halves of rows in the struct `Grid` of the WGSL.
+const HALVES: usize = 162;
+
+/// The struct `Grid` of the WGSL, word by word: `W` values a row, `K` levels, sub-blocks of `SUB`.
+fn words<L: Lattice<SUB>, const SUB: usize, const W: usize, const K: usize, const N: usize, const STARTS: usize>(
+    format: u32,
+    even: bool,
+    rows: &Rows<N, STARTS>,
+    levels: &[i8; K],
+) -> Vec<u32> {
+    let patterns = STARTS - 1;
+    let mut words: Vec<u32> = [format, W as u32, K as u32, patterns as u32, N as u32, SUB as u32, even.into(), L::UNIT.to_bits()].into();
+    words.extend(L::START.iter().map(|start| start.to_bits()));
+    words.extend((0..8).map(|l| levels.get(l).map_or(0, |level| f32::from(*level).to_bits())));
+    // Of each half: where in a table of K numbers a position those of its values stand, a byte each.
+    let half = W / 2;
+    let cell = |pattern: usize, from: usize, i: usize| ((from + i) * K + pattern / K.pow((half - 1 - i) as u32) % K) as u32;
+    for from in [0, half] {
+        words.extend((0..patterns).map(|pattern| (0..half).fold(0, |cells, i| cells | cell(pattern, from, i) << (8 * i))));
+    }
+    words.resize(words.len() + HALVES - 2 * patterns, 0);
+    words.extend(rows.sorted().map(|[a, b, index]| a | (b + patterns as u32) << 8 | index << 16));
+    words
 }

@@ -5,12 +5,16 @@
 //!
 //! Where signs are free the search is on magnitudes. Where the number of minus signs must be even and is odd, one sign is wrong: the other
 //! sign of a weight |x| at value v costs w·(|x| + v)² − w·(|x| − v)² = 4·w·|x|·v more, and the cheapest position of each half is tabled too.
+//!
+//! Of rows that cost the same it is the one with the lowest first half, and of those the first in the grid: what is found depends on no order
+//! of looking. A sum of two numbers never falls when one of them grows, so the least sum of a first half is that with the least second half.
 
-use crate::codec::lanes::{LANES, Lanes, array, min, whole};
+use crate::lanes::{LANES, LEAST, Lanes, array, min, whole};
 
 /// A grid of `N` rows, cut in halves and sorted by the first. A half is a pattern, a number whose digits are level indices, the first
 /// element most significant; there are `STARTS` − 1 of them.
-pub(super) struct Rows<const N: usize, const STARTS: usize> {
+#[derive(Debug)]
+pub struct Rows<const N: usize, const STARTS: usize> {
     /// Where the rows of a first half begin; at the end, where the last end.
     start: [u16; STARTS],
     /// The second halves.
@@ -21,7 +25,7 @@ pub(super) struct Rows<const N: usize, const STARTS: usize> {
 
 impl<const N: usize, const STARTS: usize> Rows<N, STARTS> {
     /// The rows of `grid`, whose elements are among `levels`.
-    pub(super) const fn new<const W: usize, const K: usize>(grid: &[[i8; W]; N], levels: &[i8; K]) -> Self {
+    pub const fn new<const W: usize, const K: usize>(grid: &[[i8; W]; N], levels: &[i8; K]) -> Self {
         let (mut start, mut second, mut index) = ([0u16; STARTS], [0u8; N], [0u16; N]);
         let mut row = 0;
         while row < N {
@@ -44,6 +48,11 @@ impl<const N: usize, const STARTS: usize> Rows<N, STARTS> {
             row += 1;
         }
         Self { start, second, index }
+    }
+
+    /// First half, second half and place in the grid of every row, by first halves and then by place.
+    pub fn sorted(&self) -> impl Iterator<Item = [u32; 3]> {
+        (0..STARTS - 1).flat_map(move |a| self.of(a).map(move |place| [a as u32, self.second[place].into(), self.index[place].into()]))
     }
 
     #[inline(always)]
@@ -70,12 +79,13 @@ const fn pattern<const W: usize, const K: usize>(row: &[i8; W], from: usize, lev
 const ROOM: usize = 128;
 
 /// Lanes that do not straddle cache lines.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Wide(Lanes);
 
 /// The costs of all half rows for sixteen searches.
-pub(super) struct Tables {
+#[derive(Debug)]
+pub struct Tables {
     first: [Wide; ROOM],
     second: [Wide; ROOM],
     /// Least cost of one wrong sign in the half.
@@ -85,7 +95,8 @@ pub(super) struct Tables {
 }
 
 /// The values of a super-block by lanes: `B` batches of sixteen groups of `W`.
-pub(super) struct Groups<const W: usize, const B: usize> {
+#[derive(Debug)]
+pub struct Groups<const W: usize, const B: usize> {
     /// The weights; magnitudes where signs are stored apart.
     x: [[Lanes; W]; B],
     /// Their importances.
@@ -95,9 +106,9 @@ pub(super) struct Groups<const W: usize, const B: usize> {
 }
 
 impl<const W: usize, const B: usize> Groups<W, B> {
-    /// `odd` says which groups have a wrong sign.
+    /// `odd` says which groups have a wrong sign: 1, the others 0.
     #[inline(always)]
-    pub(super) fn new(x: &[f32; 256], w: &[f32; 256], odd: &[f32; 64]) -> Self {
+    pub fn new(x: &[f32; 256], w: &[f32; 256], odd: &[f32; 64]) -> Self {
         let mut groups = Self { x: [[[0.0; LANES]; W]; B], w: [[[0.0; LANES]; W]; B], flip: [[[0.0; LANES]; W]; B] };
         for batch in 0..B {
             for i in 0..W {
@@ -115,21 +126,23 @@ impl<const W: usize, const B: usize> Groups<W, B> {
 }
 
 impl Tables {
-    pub(super) const fn new() -> Self {
+    /// Tables of nothing.
+    pub const fn new() -> Self {
         let empty = [Wide([0.0; LANES]); ROOM];
         Self { first: empty, second: empty, flip_first: empty, flip_second: empty }
     }
 
     /// Tables the costs of a batch whose levels are worth `values`; `FLIPS`: also those of wrong signs.
     #[inline(always)]
-    pub(super) fn fill<const FLIPS: bool, const W: usize, const B: usize, const K: usize>(&mut self, groups: &Groups<W, B>, batch: usize, values: &[Lanes; K]) {
+    pub fn fill<const FLIPS: bool, const W: usize, const B: usize, const K: usize>(&mut self, groups: &Groups<W, B>, batch: usize, values: &[Lanes; K]) {
         let (x, w, flip) = (&groups.x[batch], &groups.w[batch], &groups.flip[batch]);
         let values: &[Lanes; K] = &array(|l| whole(values[l]));
-        table(&mut self.first, x, w, values, 0, cost, add);
-        table(&mut self.second, x, w, values, W / 2, cost, add);
+        // Sums of squares begin with `LEAST`: see `lanes.rs`.
+        table(&mut self.first, x, w, values, 0, cost, LEAST, add);
+        table(&mut self.second, x, w, values, W / 2, cost, LEAST, add);
         if FLIPS {
-            table(&mut self.flip_first, x, flip, values, 0, product, min);
-            table(&mut self.flip_second, x, flip, values, W / 2, product, min);
+            table(&mut self.flip_first, x, flip, values, 0, product, f32::INFINITY, min);
+            table(&mut self.flip_second, x, flip, values, W / 2, product, f32::INFINITY, min);
             for b in 0..K.pow(W as u32 / 2) {
                 let both = array(|c| self.second[b].0[c] + self.flip_second[b].0[c]);
                 keep(&mut self.flip_second[b], both);
@@ -139,42 +152,38 @@ impl Tables {
 
     /// The least cost of a row; `FLIPPED`: of one with a wrong sign, where there is one.
     #[inline(always)]
-    pub(super) fn least<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> Lanes {
-        self.scan::<FLIPPED, N, STARTS>(rows, &[f32::INFINITY; LANES]).0
+    pub fn least<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> Lanes {
+        self.scan::<FLIPPED, false, N, STARTS>(rows, &[f32::INFINITY; LANES]).0
     }
 
     /// The least cost of a row, or `known` where that is lower: rows that cannot be lower are passed over.
     #[inline(always)]
-    pub(super) fn least_below<const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>, known: &Lanes) -> Lanes {
-        self.scan::<false, N, STARTS>(rows, known).0
+    pub fn least_below<const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>, known: &Lanes) -> Lanes {
+        self.scan::<false, false, N, STARTS>(rows, known).0
     }
 
     /// The row of least cost, its place in the grid, and that cost.
     #[inline(always)]
-    pub(super) fn nearest<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> ([usize; LANES], Lanes) {
+    pub fn nearest<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>) -> ([usize; LANES], Lanes) {
         self.nearest_below::<FLIPPED, N, STARTS>(rows, &[f32::INFINITY; LANES])
     }
 
     /// The same where it is lower than `known`, or `known` and any row.
     #[inline(always)]
-    pub(super) fn nearest_below<const FLIPPED: bool, const N: usize, const STARTS: usize>(
-        &self,
-        rows: &Rows<N, STARTS>,
-        known: &Lanes,
-    ) -> ([usize; LANES], Lanes) {
-        let (best, firsts) = self.scan::<FLIPPED, N, STARTS>(rows, known);
+    pub fn nearest_below<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>, known: &Lanes) -> ([usize; LANES], Lanes) {
+        let (best, firsts) = self.scan::<FLIPPED, true, N, STARTS>(rows, known);
         let mut places = [0; LANES];
         for c in 0..LANES {
-            let a = firsts[c] as usize;
-            let mut least = f32::INFINITY;
+            let a = firsts[c] as usize & (ROOM - 1);
             for place in rows.of(a) {
                 let b = usize::from(rows.second[place]) & (ROOM - 1);
                 let mut cost = self.second[b].0[c];
                 if FLIPPED {
                     cost = min(cost + self.flip_first[a].0[c], self.flip_second[b].0[c]);
                 }
-                if cost < least {
-                    (least, places[c]) = (cost, usize::from(rows.index[place]));
+                if self.first[a].0[c] + cost == best[c] {
+                    places[c] = usize::from(rows.index[place]);
+                    break;
                 }
             }
         }
@@ -207,9 +216,9 @@ impl Tables {
         order
     }
 
-    /// The least costs and the first halves that have them.
+    /// The least costs and, with `PLACES`, the lowest first halves that have them.
     #[inline(always)]
-    fn scan<const FLIPPED: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>, known: &Lanes) -> (Lanes, Lanes) {
+    fn scan<const FLIPPED: bool, const PLACES: bool, const N: usize, const STARTS: usize>(&self, rows: &Rows<N, STARTS>, known: &Lanes) -> (Lanes, Lanes) {
         let (mut floor, mut flipped_floor) = ([f32::INFINITY; LANES], [f32::INFINITY; LANES]);
         for b in 0..STARTS - 1 {
             floor = lower(&floor, &self.second[b].0);
@@ -222,21 +231,24 @@ impl Tables {
             let a = usize::from(a) & (ROOM - 1);
             let (first, flip) = (&self.first[a].0, &self.flip_first[a].0);
             let joined = |tail: &Lanes, flipped: &Lanes| -> Lanes { array(|c| first[c] + if FLIPPED { min(tail[c] + flip[c], flipped[c]) } else { tail[c] }) };
-            // No row of this first half can be better, in no lane.
+            // No row of this first half can be the one, in no lane.
             let bound = joined(&floor, &flipped_floor);
-            let mut better = false;
+            let mut counts = false;
             for c in 0..LANES {
-                better |= bound[c] < best[c];
+                counts |= if PLACES { bound[c] <= best[c] } else { bound[c] < best[c] };
             }
-            if !better {
+            if !counts {
                 continue;
             }
             let seconds = &rows.second[rows.of(a)];
             let tail = least_of(&self.second, seconds);
             let flipped = if FLIPPED { least_of(&self.flip_second, seconds) } else { tail };
             let costs = joined(&tail, &flipped);
-            for c in 0..LANES {
-                firsts[c] = if costs[c] < best[c] { a as f32 } else { firsts[c] };
+            if PLACES {
+                for c in 0..LANES {
+                    let lowest = if costs[c] == best[c] { min(firsts[c], a as f32) } else { firsts[c] };
+                    firsts[c] = if costs[c] < best[c] { a as f32 } else { lowest };
+                }
             }
             best = lower(&best, &costs);
         }
@@ -283,7 +295,7 @@ fn add(a: f32, b: f32) -> f32 {
     a + b
 }
 
-/// Tables one number for every pattern of the half that begins at `from`: those of its positions, joined.
+/// Tables one number for every pattern of the half that begins at `from`: those of its positions, joined to `start` one after the other.
 #[inline(always)]
 fn table<const W: usize, const K: usize>(
     out: &mut [Wide; ROOM],
@@ -292,10 +304,11 @@ fn table<const W: usize, const K: usize>(
     values: &[Lanes; K],
     from: usize,
     number: impl Fn(f32, f32, f32) -> f32,
+    start: f32,
     join: impl Fn(f32, f32) -> f32,
 ) {
     for l in 0..K {
-        let first = array(|c| number(x[from][c], w[from][c], values[l][c]));
+        let first = array(|c| join(start, number(x[from][c], w[from][c], values[l][c])));
         keep(&mut out[l], first);
     }
     let mut count = K;
@@ -324,53 +337,86 @@ fn keep(place: &mut Wide, lanes: Lanes) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::grids::{IQ2_LEVELS, IQ2_XS, IQ3_S_LEVELS};
     use super::*;
-    use rand::{Rng, SeedableRng};
-    use rand_chacha::ChaCha8Rng;
+    use crate::grids::{IQ2_LEVELS, IQ2_XS, IQ3_S, IQ3_S_LEVELS};
 
-    /// The least Σ w·(x − scale·row)², with the cheapest sign wrong where `odd`, over all rows one after the other.
-    fn brute_force<const W: usize>(grid: &[[i8; W]], x: &[f32], w: &[f32], scale: f32, odd: bool) -> f32 {
-        let cost = |row: &[i8; W]| {
-            let plain: f32 = (0..W).map(|i| w[i] * (x[i] - scale * f32::from(row[i])).powi(2)).sum();
-            let flip = (0..W).map(|i| 4.0 * w[i] * x[i] * scale * f32::from(row[i])).fold(f32::INFINITY, f32::min);
-            plain + if odd { flip } else { 0.0 }
-        };
-        grid.iter().map(cost).fold(f32::INFINITY, f32::min)
+    /// Numbers below a limit.
+    fn random() -> impl FnMut(f32) -> f32 {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        move |limit| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / 16_777_216.0 * limit
+        }
     }
 
-    fn check<const W: usize, const B: usize, const K: usize, const N: usize, const STARTS: usize>(grid: &[[i8; W]; N], levels: &[i8; K]) {
+    /// Σ w·(x − scale·row)², with the cheapest sign wrong where `odd`.
+    fn cost<const W: usize>(row: &[i8; W], x: &[f32], w: &[f32], scale: f32, odd: bool) -> f32 {
+        let plain: f32 = (0..W).map(|i| w[i] * (x[i] - scale * f32::from(row[i])).powi(2)).sum();
+        let flip = (0..W).map(|i| 4.0 * w[i] * x[i] * scale * f32::from(row[i])).fold(f32::INFINITY, f32::min);
+        plain + if odd { flip } else { 0.0 }
+    }
+
+    /// Searches with real weights, or (`ties`) with small integers, whose costs are exact and often the same; `judge` is given the weights and
+    /// importances of a group, its scale, whether it has a wrong sign, and the place and the cost that were found.
+    fn search<const W: usize, const B: usize, const K: usize, const N: usize, const STARTS: usize>(
+        grid: &[[i8; W]; N],
+        levels: &[i8; K],
+        ties: bool,
+        judge: impl Fn(&[f32], &[f32], f32, bool, usize, f32),
+    ) {
         let rows = Rows::<N, STARTS>::new(grid, levels);
-        let mut rng = ChaCha8Rng::seed_from_u64(W as u64);
-        let mut tables = Tables::new();
+        let (mut random, mut tables) = (random(), Tables::new());
         let top = f32::from(levels[K - 1]);
         for _ in 0..8 {
-            let x: [f32; 256] = std::array::from_fn(|_| rng.random_range(0.0..1.3f32).powi(2));
-            let w: [f32; 256] = std::array::from_fn(|_| 10f32.powf(rng.random_range(-2.0..0.0)));
-            let odd: [f32; 64] = std::array::from_fn(|_| f32::from(rng.random::<bool>()));
+            let x: [f32; 256] = std::array::from_fn(|_| if ties { random(top).round() } else { random(1.3).powi(2) });
+            let w: [f32; 256] = std::array::from_fn(|_| if ties { 1.0 } else { 10f32.powf(random(2.0) - 2.0) });
+            let odd: [f32; 64] = std::array::from_fn(|_| random(2.0).floor());
             let groups = Groups::<W, B>::new(&x, &w, &odd);
-            let scales: Lanes = std::array::from_fn(|_| rng.random_range(0.5..1.5) / top);
+            let scales: Lanes = std::array::from_fn(|_| if ties { 1.0 } else { (0.5 + random(1.0)) / top });
             for batch in 0..B {
                 let values: [Lanes; K] = array(|l| array(|c| scales[c] * f32::from(levels[l])));
                 tables.fill::<true, W, B, K>(&groups, batch, &values);
                 for (flips, (places, costs)) in [(false, tables.nearest::<false, N, STARTS>(&rows)), (true, tables.nearest::<true, N, STARTS>(&rows))] {
                     for c in 0..LANES {
                         let group = batch * LANES + c;
-                        let (x, w) = (&x[group * W..][..W], &w[group * W..][..W]);
-                        let odd = flips && odd[group] == 1.0;
-                        let want = brute_force(grid, x, w, scales[c], odd);
-                        assert!((costs[c] - want).abs() <= 1e-5 * want.abs() + 1e-7, "group {group}, odd {odd}: {} against {want}", costs[c]);
-                        let own = brute_force(&grid[places[c]..=places[c]], x, w, scales[c], odd);
-                        assert!((own - want).abs() <= 1e-5 * want.abs() + 1e-7, "row {} of group {group}: {own} against {want}", places[c]);
+                        judge(&x[group * W..][..W], &w[group * W..][..W], scales[c], flips && odd[group] == 1.0, places[c], costs[c]);
                     }
                 }
             }
         }
     }
 
+    fn check_least<const W: usize, const B: usize, const K: usize, const N: usize, const STARTS: usize>(grid: &[[i8; W]; N], levels: &[i8; K]) {
+        search::<W, B, K, N, STARTS>(grid, levels, false, |x, w, scale, odd, place, found| {
+            let want = grid.iter().map(|row| cost(row, x, w, scale, odd)).fold(f32::INFINITY, f32::min);
+            assert!((found - want).abs() <= 1e-5 * want.abs() + 1e-7, "odd {odd}: {found} against {want}");
+            let own = cost(&grid[place], x, w, scale, odd);
+            assert!((own - want).abs() <= 1e-5 * want.abs() + 1e-7, "row {place}: {own} against {want}");
+        });
+    }
+
     #[test]
     fn the_row_found_is_the_best_of_all_rows() {
-        check::<8, 2, 3, 512, 82>(&IQ2_XS, &IQ2_LEVELS);
-        check::<4, 4, 8, 512, 65>(&super::super::grids::IQ3_S, &IQ3_S_LEVELS);
+        check_least::<8, 2, 3, 512, 82>(&IQ2_XS, &IQ2_LEVELS);
+        check_least::<4, 4, 8, 512, 65>(&IQ3_S, &IQ3_S_LEVELS);
+    }
+
+    fn check_ties<const W: usize, const B: usize, const K: usize, const N: usize, const STARTS: usize>(grid: &[[i8; W]; N], levels: &[i8; K]) {
+        let ties = std::cell::Cell::new(0);
+        search::<W, B, K, N, STARTS>(grid, levels, true, |x, w, scale, odd, place, _| {
+            let costs: Vec<f32> = grid.iter().map(|row| cost(row, x, w, scale, odd)).collect();
+            let least = costs.iter().copied().fold(f32::INFINITY, f32::min);
+            let first = |row: usize| &grid[row][..W / 2];
+            let nearest = (0..N).filter(|row| costs[*row] == least).min_by_key(|row| (first(*row), *row));
+            assert_eq!(Some(place), nearest, "odd {odd}, cost {least}");
+            ties.set(ties.get() + usize::from(costs.iter().filter(|cost| **cost == least).count() > 1));
+        });
+        assert!(ties.get() > 20, "{} ties are too few to tell", ties.get());
+    }
+
+    #[test]
+    fn of_rows_as_near_it_is_the_one_with_the_lowest_first_half_and_then_the_first() {
+        check_ties::<8, 2, 3, 512, 82>(&IQ2_XS, &IQ2_LEVELS);
+        check_ties::<4, 4, 8, 512, 65>(&IQ3_S, &IQ3_S_LEVELS);
     }
 }
