@@ -145,6 +145,10 @@ kernels! {
     Embedding embedding [256, 1] { Read table, Read numbers, Write y };
     "Inputs as a runtime rounds them."
     RoundInputs round_inputs [256, 1] { Read x, Write y };
+    "Butterflies of a Hadamard matrix, behind signs."
+    Hadamard hadamard [256, 1] { Read signs, Write x };
+    "What is nearest to each level of a codebook: counts, weights and weighted sums."
+    LloydStep lloyd_step [64, 1] { Read values, Read scales, Read importance, Read boundaries, Write counts, Write partials };
     "Divergence and most likely tokens of two matrices of logits."
     LogitsCompare logits_compare with reduce [256, 1] { Read before, Read after, Read targets, Write results };
     "What the columns outside a panel ask of those in it."

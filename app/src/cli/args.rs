@@ -417,6 +417,7 @@ impl Command {
             Self::Quantize(args) => Some(&args.device),
             Self::Compare(args) => Some(&args.device),
             Self::Auto(args) => Some(&args.device),
+            Self::Transform(args) => Some(&args.device),
             _ => None,
         }
     }

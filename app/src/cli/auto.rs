@@ -8,6 +8,7 @@ use super::{calibrate as calibrate_command, export as export_command, print, ref
 use halftone_core::Error;
 use halftone_core::allocate::{Overhead, Plan, RandomControl, baselines, random_control, random_plan};
 use halftone_core::calibrate::{self, Calibration, TextSplit};
+use halftone_core::compute::DeviceChoice;
 use halftone_core::eval::{CompareOptions, Comparison, Quantized, compare};
 use halftone_core::export::{Exported, Prediction, Proof, write_model, write_report, writer};
 use halftone_core::job::{Artifact, QuantizeOptions, quantize};
@@ -181,7 +182,10 @@ impl<'a> Road<'a> {
         let is_gguf = matches!(self.source.format, SourceFormat::Gguf(_));
         let path = folder.join(if is_gguf { "model.gguf" } else { "model" });
         let (plan, _) = Transform::Rotation { reach, seed: self.session.global.seed }.plan(&self.source, &self.session.cx)?;
-        write_model(&self.source, &plan, DType::F32, &path, &self.session.cx)?;
+        // On the CPU: a run that was stopped and goes on must find the model that its calibration is of, on whatever device.
+        let mut cx = self.session.cx.clone();
+        cx.device = DeviceChoice::Cpu;
+        write_model(&self.source, &plan, DType::F32, &path, &cx)?;
         let source = self.session.open_path(&path)?;
         Ok(Road { session: self.session, args: self.args, original: Some(&self.source), source, folder, text: self.text.clone() })
     }

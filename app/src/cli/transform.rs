@@ -26,6 +26,9 @@ pub fn run(session: &Session, args: &TransformArgs) -> anyhow::Result<()> {
 
 fn text(written: &WrittenModel, changed: usize, choices: &[Choice]) -> String {
     let mut out = format!("{}\n{changed} tensors changed; {} bytes in {}\n", written.note, print::grouped(written.bytes), written.path.display());
+    if let Some(device) = &written.device {
+        out += &format!("rotated on {device}, in single precision; --device cpu writes the same bytes on every machine\n");
+    }
     if written.untied_head_bytes > 0 {
         out += "the head is no longer the embedding: every file made of this model holds both\n";
     }

@@ -3,6 +3,7 @@
 use super::args::ModelArg;
 use clap::Args;
 use halftone_core::codec::Format;
+use halftone_core::compute::DeviceChoice;
 use halftone_core::tensor::DType;
 use halftone_core::transform::Reach;
 use std::path::PathBuf;
@@ -25,6 +26,10 @@ pub struct TransformArgs {
     /// Type of the changed weights: F32 keeps the logits to 1e-4, F16 and BF16 round them
     #[arg(long = "type", default_value = "F32", value_parser = parse_float, value_name = "TYPE")]
     pub float: DType,
+    /// Device of rotations: auto, cpu, gpu, or part of an adapter's name. The CPU computes them in double precision and writes the same bytes on
+    /// every machine, a GPU in single precision
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
     /// A .gguf file when the model is one, else a folder
     #[arg(long, short, value_name = "OUT")]
     pub output: PathBuf,

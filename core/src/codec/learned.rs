@@ -5,6 +5,9 @@
 //! least significant bit first: ŵ = s·level. Levels and scales are fitted in turn: scales by a search for the levels there are, levels by
 //! Lloyd's iteration on the weights divided by their scales, weighted by importance·s², which is what an error of a level costs. Scales are
 //! positive; that the levels need not be symmetric takes the place of a zero point.
+//!
+//! Levels are fitted on the CPU on every machine, from a histogram summed in f64 in a fixed order. The kernel of a Lloyd step
+//! ([`crate::compute::KernelCall::LloydStep`]) sums in f32: levels would differ between devices in their last bit, and codes with them.
 
 use super::family::{Family, Feedback, Heads, Layout};
 use super::granularity::Granularity;

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use halftone_shaders::twin::lloyd_step;
 use halftone_shaders::twin::statistics::{Tally, tally};
 use rayon::prelude::*;
 
@@ -68,6 +69,23 @@ impl Backend for Cpu {
                     layer_error_block(difference, columns, hessian, errors);
                     Ok(())
                 })
+            }
+            KernelCall::Rotate { rotation, rows, turned } => {
+                let some = (CANCEL_VALUES / rotation.size()).max(1) * rotation.size();
+                rows.chunks(some).zip(turned.chunks_mut(some)).try_for_each(|(rows, turned)| {
+                    proceed()?;
+                    turned.copy_from_slice(rows);
+                    rotation.apply(turned);
+                    Ok(())
+                })
+            }
+            KernelCall::LloydStep { values, group, scales, importance, levels, tally } => {
+                let boundaries = lloyd_step::boundaries(levels);
+                let of = |(i, block): (usize, &[f32])| proceed().map(|()| lloyd_step::tally(block, i * BLOCK_VALUES, scales, group, importance, &boundaries));
+                let tallies: Vec<_> = values.par_chunks(BLOCK_VALUES).enumerate().map(of).collect::<Result<_>>()?;
+                *tally = lloyd_step::Tally::default();
+                tallies.iter().for_each(|some| *tally += some);
+                Ok(())
             }
         }
     }

@@ -11,7 +11,9 @@ mod threads;
 
 use crate::codec::Format;
 use crate::error::{Error, Result};
+use crate::transform::Rotation;
 use halftone_shaders::Kernel;
+use halftone_shaders::twin::lloyd_step::Tally;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -102,6 +104,31 @@ pub enum KernelCall<'a> {
         /// Out: one ΔHΔᵀ diagonal entry a row.
         row_errors: &'a mut [f32],
     },
+    /// Rows times a rotation; see `halftone_shaders::twin::hadamard`.
+    Rotate {
+        /// Of rows of its size.
+        rotation: &'a Rotation,
+        /// The rows.
+        rows: &'a [f32],
+        /// Out: as many rows.
+        turned: &'a mut [f32],
+    },
+    /// What is nearest to each level of a codebook; see `halftone_shaders::twin::lloyd_step`. Learned formats are not fitted by it: they do so
+    /// on a histogram, on the CPU, whose levels are the same bits on every machine.
+    LloydStep {
+        /// Whole groups.
+        values: &'a [f32],
+        /// Columns of a group.
+        group: usize,
+        /// One a group, none negative.
+        scales: &'a [f32],
+        /// One a column, none negative; empty: all 1.
+        importance: &'a [f32],
+        /// 2, 4, 8 or 16, rising.
+        levels: &'a [f32],
+        /// Out: what each level got.
+        tally: &'a mut Tally,
+    },
 }
 
 impl KernelCall<'_> {
@@ -113,6 +140,10 @@ impl KernelCall<'_> {
             }
             Self::Statistics { values, absmax, histogram, sums } => KernelCall::Statistics { values, absmax: *absmax, histogram, sums },
             Self::LayerError { difference, columns, hessian, row_errors } => KernelCall::LayerError { difference, columns: *columns, hessian, row_errors },
+            Self::Rotate { rotation, rows, turned } => KernelCall::Rotate { rotation, rows, turned },
+            Self::LloydStep { values, group, scales, importance, levels, tally } => {
+                KernelCall::LloydStep { values, group: *group, scales, importance, levels, tally }
+            }
         }
     }
 
@@ -122,6 +153,8 @@ impl KernelCall<'_> {
             Self::Encode { format, .. } => format.to_string(),
             Self::Statistics { .. } => Kernel::Statistics.name().to_owned(),
             Self::LayerError { .. } => Kernel::LayerError.name().to_owned(),
+            Self::Rotate { .. } => Kernel::Hadamard.name().to_owned(),
+            Self::LloydStep { .. } => Kernel::LloydStep.name().to_owned(),
         }
     }
 
@@ -131,6 +164,8 @@ impl KernelCall<'_> {
             Self::Encode { weights, .. } => weights.len(),
             Self::Statistics { values, .. } => values.len(),
             Self::LayerError { difference, .. } => difference.len(),
+            Self::Rotate { rows, .. } => rows.len(),
+            Self::LloydStep { values, .. } => values.len(),
         }
     }
 
@@ -145,6 +180,8 @@ impl KernelCall<'_> {
             }
             Self::Statistics { .. } => Ok(Kernel::Statistics),
             Self::LayerError { .. } => Ok(Kernel::LayerError),
+            Self::Rotate { .. } => Ok(Kernel::Hadamard),
+            Self::LloydStep { .. } => Ok(Kernel::LloydStep),
         }
     }
 }

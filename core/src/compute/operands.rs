@@ -2,6 +2,7 @@
 
 use super::{KernelCall, encoder};
 use crate::error::{Error, Result};
+use halftone_shaders::twin::lloyd_step::MOST_LEVELS;
 use halftone_shaders::twin::statistics::BINS;
 
 /// Refuses operands that do not fit.
@@ -24,6 +25,23 @@ pub(super) fn check(call: &KernelCall<'_>) -> Result<()> {
             })?;
             length(NAME, "entries of H", hessian.len(), columns.saturating_mul(*columns))?;
             length(NAME, "row errors", row_errors.len(), difference.len() / columns)
+        }
+        KernelCall::Rotate { rotation, rows, turned } => {
+            const NAME: &str = "rotation";
+            let size = rotation.size();
+            ensure(NAME, "whole rows", size > 0 && rows.len().is_multiple_of(size), || format!("{} values, rows of {size}", rows.len()))?;
+            length(NAME, "values", turned.len(), rows.len())
+        }
+        KernelCall::LloydStep { values, group, scales, importance, levels, .. } => {
+            const NAME: &str = "Lloyd step";
+            ensure(NAME, "whole groups", *group > 0 && values.len().is_multiple_of(*group), || format!("{} values, groups of {group}", values.len()))?;
+            length(NAME, "scales", scales.len(), values.len() / group)?;
+            let whole = importance.is_empty() || importance.len().is_multiple_of(*group) && values.len().is_multiple_of(importance.len());
+            ensure(NAME, "an importance for each column, or none", whole, || importance.len().to_string())?;
+            let count = levels.len();
+            ensure(NAME, "2, 4, 8 or 16 levels that rise", count.is_power_of_two() && (2..=MOST_LEVELS).contains(&count) && levels.is_sorted(), || {
+                format!("{levels:?}")
+            })
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct WrittenModel {
     pub untied_head_bytes: u64,
     /// What was done to which model.
     pub note: String,
+    /// The GPU that computed its rotations, in single precision; none where the CPU did, in double precision.
+    pub device: Option<String>,
 }
 
 /// One tensor of the file.
@@ -47,7 +49,8 @@ struct Outgoing {
     bytes: u64,
 }
 
-/// Writes `source` as `plan` changes it. Changed tensors become `float` (F32, F16 or BF16), vectors F32.
+/// Writes `source` as `plan` changes it. Changed tensors become `float` (F32, F16 or BF16), vectors F32. Rotations are computed by the device of
+/// `cx`: on the CPU the bytes are the same on every machine, on a GPU those of that device, within its tolerance.
 ///
 /// # Errors
 /// `Unsupported` for another element type, for a head of its own where llama.cpp has none, for a path that is not of the source's container;
@@ -66,7 +69,7 @@ pub fn write_model(source: &Source, plan: &Plan, float: DType, path: &Path, cx: 
         gguf::check_separate_head(&source.config.architecture)?;
     }
     let tensors = outgoing(source, plan, float);
-    let view = Transformed::new(source, plan);
+    let view = Transformed::new(source, plan).on(cx);
     let mut hashes = Vec::with_capacity(tensors.len());
     let total = tensors.iter().map(|t| t.bytes).sum();
     let mut done = 0;
@@ -113,7 +116,8 @@ pub fn write_model(source: &Source, plan: &Plan, float: DType, path: &Path, cx: 
     compare(&written, &tensors, &hashes, cx)?;
     let untied_head_bytes = if plan.unties_head() { tensors.last().map_or(0, |t| t.bytes) } else { 0 };
     let (path, hash, fingerprint) = (path.to_owned(), hash_file(&file)?, written.fingerprint);
-    Ok(WrittenModel { path, bytes: size, hash, fingerprint, untied_head_bytes, note: plan.note.clone() })
+    let device = if plan.rotates() { cx.backend().gpu().map(|gpu| gpu.name().to_owned()) } else { None };
+    Ok(WrittenModel { path, bytes: size, hash, fingerprint, untied_head_bytes, note: plan.note.clone(), device })
 }
 
 fn outgoing(source: &Source, plan: &Plan, float: DType) -> Vec<Outgoing> {

@@ -127,7 +127,12 @@ impl<'a> Encoder<'a> {
             self.cx.compute(encode, notices)?;
             return Ok(Codes { bytes, device: None });
         }
-        let rounded = self.cx.compute(|device| self.rounder.round(weights, columns, format, Evidence { gpu: device.gpu(), ..evidence }), notices)?;
+        let round = |device: &dyn Backend| {
+            // It is mostly products of this shape.
+            let gpu = device.gpu().filter(|_| by_feedback && device.suits_products(weights.len() / columns, columns));
+            self.rounder.round(weights, columns, format, Evidence { gpu, ..evidence })
+        };
+        let rounded = self.cx.compute(round, notices)?;
         notices.extend(rounded.remark.map(|text| NoticeKind::Other { text }));
         Ok(Codes { bytes: rounded.bytes, device: rounded.device })
     }

@@ -1,8 +1,10 @@
-//! The sweeps on a GPU: the device does the products and the columns, the format's own search on the host chooses the scales of each block.
+//! The sweeps on a GPU: the device does the products and the columns, and where the format has a kernel also its search, which chooses the
+//! scales of each block; else the host does that.
 
 use super::sweep::Sweeper;
 use crate::codec::{Codebook, Format, Heads};
 use crate::compute::gpu::{Feedback, Gpu, Levels};
+use crate::compute::{Backend as _, KernelCall, encoder};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use rayon::prelude::*;
@@ -34,13 +36,33 @@ impl Sweeper<'_> {
 
         let descent = if self.descents > 0 { self.descent_matrix() } else { Vec::new() };
         let call = Feedback { columns, block: layout.block_columns, upper: &self.factor.upper, descent: (&descent, self.descents), levels: self.levels()? };
+        let never = CancelToken::default();
+        let cancel = self.cancel.unwrap_or(&never);
+        // What a block is encoded with must be in the block, and in what is left of the weights.
+        let searches = encoder(self.format).is_some() && layout.tensor_head + layout.row_head == 0;
         let mut choose = |range: Range<usize>, first: usize, current: &[f32], scales: &mut [f32], offsets: &mut [f32]| {
-            self.choose(head, &mut rows[range.start * row_bytes..range.end * row_bytes], first, current, scales, offsets);
+            let rows = &mut rows[range.start * row_bytes..range.end * row_bytes];
+            let at = layout.row_head + first / layout.block_columns * layout.block_bytes;
+            let costs = &self.factor.conditional[first..first + layout.block_columns];
+            if searches {
+                let mut blocks = vec![0; range.len() * layout.block_bytes];
+                let call = KernelCall::Encode { format: self.format, weights: current, columns: layout.block_columns, importance: costs, bytes: &mut blocks };
+                gpu.run(call, cancel)?;
+                for (row, block) in rows.chunks_exact_mut(row_bytes).zip(blocks.chunks_exact(layout.block_bytes)) {
+                    row[at..at + layout.block_bytes].copy_from_slice(block);
+                }
+            } else {
+                rows.par_chunks_mut(row_bytes).zip(current.par_chunks(layout.block_columns)).for_each(|(row, current)| {
+                    let (row_head, blocks) = row.split_at_mut(layout.row_head);
+                    let block = &mut blocks[at - layout.row_head..][..layout.block_bytes];
+                    self.format.encode_blocks(Heads { tensor: head, row: row_head }, current, Some(costs), block);
+                });
+            }
+            self.scales_by_column(head, rows, at, scales, offsets);
             Ok(())
         };
         let mut indices = vec![0u8; weights.len()];
-        let never = CancelToken::default();
-        gpu.feedback(&call, weights, &mut choose, &mut indices, self.cancel.unwrap_or(&never))?;
+        gpu.feedback(&call, weights, &mut choose, &mut indices, cancel)?;
         rows.par_chunks_mut(row_bytes).zip(indices.par_chunks(columns)).for_each(|(bytes, indices)| {
             let blocks = bytes[layout.row_head..].chunks_exact_mut(layout.block_bytes);
             blocks.zip(indices.chunks_exact(layout.block_columns)).for_each(|(block, indices)| self.format.put_indices(block, indices));
@@ -59,21 +81,16 @@ impl Sweeper<'_> {
         })
     }
 
-    /// Encodes the block from column `first` on of some rows, and reads its scales back, column by column.
-    fn choose(&self, tensor_head: &[u8], rows: &mut [u8], first: usize, current: &[f32], scales: &mut [f32], offsets: &mut [f32]) {
+    /// The scales and offsets of the block at this byte of some rows, column by column.
+    fn scales_by_column(&self, tensor_head: &[u8], rows: &[u8], at: usize, scales: &mut [f32], offsets: &mut [f32]) {
         let layout = self.format.layout();
-        let (width, at) = (layout.block_columns, layout.row_head + first / layout.block_columns * layout.block_bytes);
-        let costs = &self.factor.conditional[first..first + width];
+        let width = layout.block_columns;
         let laws: Vec<(Vec<f32>, Vec<f32>)> = rows
-            .par_chunks_mut(layout.row_bytes(self.columns))
-            .zip(current.par_chunks(width))
-            .map(|(row, current)| {
-                let (head, block) = row.split_at_mut(at);
-                let heads = Heads { tensor: tensor_head, row: &head[..layout.row_head] };
-                let block = &mut block[..layout.block_bytes];
-                self.format.encode_blocks(heads, current, Some(costs), block);
+            .par_chunks(layout.row_bytes(self.columns))
+            .map(|row| {
+                let heads = Heads { tensor: tensor_head, row: &row[..layout.row_head] };
                 let (mut scales, mut offsets) = (vec![0.0; width], vec![0.0; width]);
-                self.format.law(heads, block, &mut scales, &mut offsets);
+                self.format.law(heads, &row[at..at + layout.block_bytes], &mut scales, &mut offsets);
                 (scales, offsets)
             })
             .collect();

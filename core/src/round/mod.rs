@@ -73,7 +73,7 @@ pub trait Rounder: Send + Sync {
 }
 
 /// The program and its numerics: what was kept by another is made again. The number rises whenever the same inputs give other bytes or errors.
-pub const TOOL: &str = concat!(env!("CARGO_PKG_VERSION"), "+numerics.5");
+pub const TOOL: &str = concat!(env!("CARGO_PKG_VERSION"), "+numerics.6");
 
 /// The rounder used where nobody chose: error feedback where the matrix of the inputs is known, nearest elsewhere.
 pub const DEFAULT_ROUNDING: &str = "gptq+descent";

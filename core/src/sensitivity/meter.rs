@@ -29,8 +29,12 @@ impl<'a> Meter<'a> {
 
     /// The bytes of a tensor as [`Self::row`] measured them: codes, then the residual.
     pub fn encoded(&self, index: usize, stored: Candidate) -> Result<Vec<u8>> {
-        // What there is to tell of it was told when it was measured.
-        self.encoder.encode(index, stored.format, stored.residual).map(|(_, bytes)| bytes)
+        let (header, bytes) = self.encoder.encode(index, stored.format, stored.residual)?;
+        // What else there is to tell of it was told when it was measured.
+        for notice in header.notices.into_iter().filter(|notice| matches!(notice.kind, NoticeKind::DeviceFallback { .. })) {
+            self.cx.reporter.notice(None, notice.kind);
+        }
+        Ok(bytes)
     }
 
     /// The weights of a tensor after encoding and decoding.

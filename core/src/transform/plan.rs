@@ -1,7 +1,9 @@
 //! What a transform does to each tensor: a list of steps, computed when the tensor is asked for.
 
 use super::Rotation;
+use crate::compute::{Backend, KernelCall};
 use crate::error::{Error, Result};
+use crate::job::JobContext;
 use indexmap::IndexMap;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -57,6 +59,11 @@ impl Plan {
         self.steps.entry(tensor.to_owned()).or_default().push(Step { side, channels, map });
     }
 
+    /// Whether it turns anything.
+    pub fn rotates(&self) -> bool {
+        self.steps.values().flatten().any(|step| matches!(step.map, Map::Rotate(_)))
+    }
+
     /// Whether this gives the model a head of its own.
     pub fn unties_head(&self) -> bool {
         self.copies.contains_key("output.weight")
@@ -64,11 +71,11 @@ impl Plan {
 }
 
 impl Step {
-    /// Changes the values of a tensor of this shape.
+    /// Changes the values of a tensor of this shape; the GPU of `cx`, where it has one, does the rotations.
     ///
     /// # Errors
-    /// `Mismatch` when the channels are not there.
-    pub fn apply(&self, name: &str, values: &mut [f32], shape: &[usize]) -> Result<()> {
+    /// `Mismatch` when the channels are not there, `Cancelled`.
+    pub fn apply(&self, name: &str, values: &mut [f32], shape: &[usize], cx: Option<&JobContext>) -> Result<()> {
         let (rows, columns) = match (shape, self.side) {
             ([n], Side::Outputs) => (*n, 1),
             ([n], Side::Inputs) => (1, *n),
@@ -90,17 +97,17 @@ impl Step {
         }
         for matrix in values.chunks_exact_mut((rows * columns).max(1)) {
             match self.side {
-                Side::Inputs => self.apply_to_inputs(matrix, columns),
-                Side::Outputs => self.apply_to_outputs(matrix, columns),
+                Side::Inputs => self.apply_to_inputs(matrix, columns, cx)?,
+                Side::Outputs => self.apply_to_outputs(matrix, columns, cx)?,
             }
         }
         Ok(())
     }
 
-    fn apply_to_inputs(&self, matrix: &mut [f32], columns: usize) {
+    fn apply_to_inputs(&self, matrix: &mut [f32], columns: usize, cx: Option<&JobContext>) -> Result<()> {
         let all = self.channels == (0..columns);
         match &self.map {
-            Map::Rotate(rotation) if all => rotation.apply(matrix),
+            Map::Rotate(rotation) if all => return turn(rotation, matrix, cx),
             _ => matrix.par_chunks_exact_mut(columns).for_each(|row| match &self.map {
                 Map::Scale(by) => row[self.channels.clone()].iter_mut().zip(by.iter()).for_each(|(v, s)| *v *= s),
                 Map::ScaleRaised(by, raised) => row[self.channels.clone()].iter_mut().zip(by.iter()).for_each(|(v, s)| *v = (*v + raised) * s - raised),
@@ -108,9 +115,10 @@ impl Step {
                 Map::Fill(value) => row[self.channels.clone()].fill(*value),
             }),
         }
+        Ok(())
     }
 
-    fn apply_to_outputs(&self, matrix: &mut [f32], columns: usize) {
+    fn apply_to_outputs(&self, matrix: &mut [f32], columns: usize, cx: Option<&JobContext>) -> Result<()> {
         let rows = &mut matrix[self.channels.start * columns..self.channels.end * columns];
         match &self.map {
             Map::Scale(by) => rows.chunks_exact_mut(columns).zip(by.iter()).for_each(|(row, s)| row.iter_mut().for_each(|v| *v *= s)),
@@ -120,11 +128,34 @@ impl Step {
             Map::Fill(value) => rows.fill(*value),
             Map::Rotate(rotation) => {
                 let mut turned = transposed(rows, columns);
-                rotation.apply(&mut turned);
+                turn(rotation, &mut turned, cx)?;
                 rows.copy_from_slice(&transposed(&turned, self.channels.len()));
             }
         }
+        Ok(())
     }
+}
+
+/// Rows times R, by the GPU of `cx` wherever there is one and not where it was faster: what is written must not depend on a stopwatch.
+fn turn(rotation: &Rotation, rows: &mut [f32], cx: Option<&JobContext>) -> Result<()> {
+    let Some(cx) = cx.filter(|cx| cx.backend().gpu().is_some()) else {
+        rotation.apply(rows);
+        return Ok(());
+    };
+    let mut turned = vec![0.0; rows.len()];
+    let mut notices = Vec::new();
+    let rotate = |device: &dyn Backend| match device.gpu() {
+        Some(gpu) => gpu.run(KernelCall::Rotate { rotation, rows, turned: &mut turned }, &cx.cancel),
+        None => {
+            turned.copy_from_slice(rows);
+            rotation.apply(&mut turned);
+            Ok(())
+        }
+    };
+    cx.compute(rotate, &mut notices)?;
+    notices.into_iter().for_each(|notice| cx.reporter.notice(None, notice));
+    rows.copy_from_slice(&turned);
+    Ok(())
 }
 
 /// Rows of `columns` values, column after column.
@@ -166,13 +197,13 @@ mod tests {
     fn sides_and_ranges_of_stacks_are_kept_apart() {
         let shape = [2, 2, 3];
         let mut values = vec![1.0; 12];
-        step(Side::Outputs, 1..2, Map::Scale([2.0].into())).apply("w", &mut values, &shape).unwrap();
-        step(Side::Inputs, 0..2, Map::Scale([3.0, 5.0].into())).apply("w", &mut values, &shape).unwrap();
+        step(Side::Outputs, 1..2, Map::Scale([2.0].into())).apply("w", &mut values, &shape, None).unwrap();
+        step(Side::Inputs, 0..2, Map::Scale([3.0, 5.0].into())).apply("w", &mut values, &shape, None).unwrap();
         assert_eq!(values, [3.0, 5.0, 1.0, 6.0, 10.0, 2.0].repeat(2));
         let mut gamma = vec![0.5, 0.0];
-        step(Side::Outputs, 0..2, Map::ScaleRaised([2.0, 3.0].into(), 1.0)).apply("g", &mut gamma, &[2]).unwrap();
+        step(Side::Outputs, 0..2, Map::ScaleRaised([2.0, 3.0].into(), 1.0)).apply("g", &mut gamma, &[2], None).unwrap();
         assert_eq!(gamma, [2.0, 2.0], "(1 + γ)·s − 1");
-        assert!(step(Side::Inputs, 0..4, Map::Fill(0.0)).apply("w", &mut values, &shape).is_err(), "there is no fourth column");
+        assert!(step(Side::Inputs, 0..4, Map::Fill(0.0)).apply("w", &mut values, &shape, None).is_err(), "there is no fourth column");
     }
 
     #[test]
@@ -180,9 +211,9 @@ mod tests {
         let rotation = Arc::new(Rotation::new(4, 1, 0));
         let matrix: Vec<f32> = (0..8 * 3).map(|v| (v * v % 7) as f32).collect();
         let mut left = matrix.clone();
-        step(Side::Outputs, 0..8, Map::Rotate(rotation.clone())).apply("w", &mut left, &[8, 3]).unwrap();
+        step(Side::Outputs, 0..8, Map::Rotate(rotation.clone())).apply("w", &mut left, &[8, 3], None).unwrap();
         let mut right = transposed(&matrix, 3);
-        step(Side::Inputs, 0..8, Map::Rotate(rotation)).apply("w", &mut right, &[3, 8]).unwrap();
+        step(Side::Inputs, 0..8, Map::Rotate(rotation)).apply("w", &mut right, &[3, 8], None).unwrap();
         assert_eq!(transposed(&left, 3), right);
     }
 }

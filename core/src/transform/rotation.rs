@@ -2,9 +2,11 @@
 //!
 //! R is a randomised Hadamard matrix (QuIP#, § 3; QuaRot, § 3): the signs of the channels are drawn, then the row is multiplied with
 //! H_{2^k} ⊗ B / √n, where B is the smallest base with n = 2^k·b ([`super::hadamard`]). Where n has no such base, B is a seeded random
-//! orthogonal matrix of the odd part of n. Invariant: orthogonal to the precision of f64, so that rows keep their length to that of f32.
+//! orthogonal matrix of the odd part of n. Invariant: orthogonal to the precision of f64, so that rows keep their length to that of f32; a
+//! GPU ([`crate::compute::KernelCall::Rotate`]) computes in f32 and stays within the tolerance of `halftone_shaders::twin::hadamard`.
 
 use super::hadamard::{base_order, hadamard};
+use halftone_shaders::twin::hadamard::hadamard as butterflies;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -58,6 +60,26 @@ impl Rotation {
         format!("{}×{} {kind}", self.size / self.base_size.max(1), self.base_size)
     }
 
+    /// B, row by row, orthonormal.
+    pub(crate) fn base(&self) -> &[f64] {
+        &self.base
+    }
+
+    /// Rows of B: the row of channels is a power of two of them.
+    pub(crate) fn base_size(&self) -> usize {
+        self.base_size
+    }
+
+    /// ±1 of each channel.
+    pub(crate) fn signs(&self) -> &[f64] {
+        &self.signs
+    }
+
+    /// Whether a row is multiplied by (H ⊗ B)ᵀ before the signs.
+    pub(crate) fn fixes_mean(&self) -> bool {
+        self.fixes_mean
+    }
+
     /// Replaces each of the rows, `size` values long, by its product with R.
     pub fn apply(&self, rows: &mut [f32]) {
         let chunk = (65_536 / self.size.max(1)).max(1) * self.size.max(1);
@@ -95,16 +117,7 @@ impl Rotation {
             }
             std::mem::swap(x, scratch);
         }
-        let mut half = b;
-        while half < self.size {
-            for pair in x.chunks_exact_mut(2 * half) {
-                let (low, high) = pair.split_at_mut(half);
-                low.iter_mut().zip(high).for_each(|(l, h)| (*l, *h) = (*l + *h, *l - *h));
-            }
-            half *= 2;
-        }
-        let scale = (b as f64 / self.size as f64).sqrt();
-        x.iter_mut().for_each(|x| *x *= scale);
+        butterflies(x, self.size / b, b, (b as f64 / self.size as f64).sqrt());
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Plan;
 use crate::codec::Format;
 use crate::error::Result;
+use crate::job::JobContext;
 use crate::model::Weights;
 use crate::source::ModelConfig;
 
@@ -11,6 +12,7 @@ pub struct Transformed<'a> {
     original: &'a dyn Weights,
     plan: &'a Plan,
     config: ModelConfig,
+    cx: Option<JobContext>,
 }
 
 impl<'a> Transformed<'a> {
@@ -18,7 +20,13 @@ impl<'a> Transformed<'a> {
     pub fn new(original: &'a dyn Weights, plan: &'a Plan) -> Self {
         let mut config = original.config().clone();
         config.tied_head &= !plan.unties_head();
-        Self { original, plan, config }
+        Self { original, plan, config, cx: None }
+    }
+
+    /// The same, computed by a job's device; without one by the CPU, in double precision.
+    #[must_use]
+    pub fn on(self, cx: &JobContext) -> Self {
+        Self { cx: Some(cx.clone()), ..self }
     }
 }
 
@@ -30,7 +38,7 @@ impl Weights for Transformed<'_> {
     fn load(&self, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>> {
         let Some((mut values, shape)) = self.original.load(self.plan.copies.get(name).map_or(name, String::as_str))? else { return Ok(None) };
         for step in self.plan.steps.get(name).into_iter().flatten() {
-            step.apply(name, &mut values, &shape)?;
+            step.apply(name, &mut values, &shape, self.cx.as_ref())?;
         }
         Ok(Some((values, shape)))
     }

@@ -50,7 +50,11 @@ fn both_pairings_of_channels_turn_and_the_rest_stays() {
         let mut rows = upload(&x, heads * dim);
         rows.turn(&Turns::upload(gpu(), &angles, pairs, &positions, interleaved).unwrap(), dim).unwrap();
         let mut got = rows.read().unwrap();
-        let ceiling = |_| rope::TOLERANCE * 20.0;
+        let ceiling = |at: usize| {
+            let (head, channel) = (at / dim * dim, at % dim);
+            let partner = if interleaved { channel ^ 1 } else { (channel + pairs) % (2 * pairs) };
+            if channel < 2 * pairs { rope::TOLERANCE * f64::from(x[at].abs() + x[head + partner].abs()) } else { 0.0 }
+        };
         assert_eq!(off(&want, &got, ceiling), None, "interleaved {interleaved}");
         assert!(want.iter().zip(&x).any(|(a, b)| a != b) && want[dim - 1] == x[dim - 1], "some turn, the last channels do not");
         got[13] = -got[13];

@@ -6,7 +6,9 @@ use crate::compute::gpu::forward::{Attention, GramSum, LogitRows, Matrix, NormWe
 use crate::compute::gpu::{Feedback, Gpu, Levels};
 use crate::compute::{Backend, KernelCall};
 use crate::error::Result;
+use crate::transform::Rotation;
 use halftone_shaders::twin::gate::Curve;
+use halftone_shaders::twin::lloyd_step::Tally;
 
 /// Channels of a head in the cases of attention.
 const HEAD: usize = 64;
@@ -36,6 +38,9 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "x·Wᵀ of stored Q4_K", run: |gpu, o| stored_product(gpu, o, "Q4_K") },
     Case { name: "x·Wᵀ of stored Q8_0", run: |gpu, o| stored_product(gpu, o, "Q8_0") },
     Case { name: "XᵀX", run: gram },
+    Case { name: "rotation, 2^k channels", run: |gpu, o| rotation(gpu, o, o.side) },
+    Case { name: "rotation, 28·2^k channels", run: |gpu, o| rotation(gpu, o, o.side / 8 * 7) },
+    Case { name: "Lloyd step, 16 levels under scales of 64", run: lloyd_step },
     Case { name: "RMS norm", run: norm },
     Case { name: "rotary positions", run: rotary },
     Case { name: "attention, causal, four queries a key", run: attention },
@@ -57,6 +62,19 @@ fn encode(gpu: &Gpu, o: &Operands, name: &str) -> Result<()> {
 fn layer_error(gpu: &Gpu, o: &Operands) -> Result<()> {
     let mut row_errors = vec![0.0; o.side];
     gpu.run(KernelCall::LayerError { difference: &o.weights, columns: o.side, hessian: &o.hessian, row_errors: &mut row_errors }, &o.cancel)
+}
+
+fn rotation(gpu: &Gpu, o: &Operands, size: usize) -> Result<()> {
+    let (rotation, rows) = (Rotation::new(size, 1, 0), &o.weights[..o.side * size]);
+    gpu.run(KernelCall::Rotate { rotation: &rotation, rows, turned: &mut vec![0.0; rows.len()] }, &o.cancel)
+}
+
+fn lloyd_step(gpu: &Gpu, o: &Operands) -> Result<()> {
+    const GROUP: usize = 64;
+    let (scales, levels): (_, Vec<f32>) = (vec![0.03; o.weights.len() / GROUP], (0..16).map(|k| k as f32 / 7.5 - 1.0).collect());
+    let call =
+        KernelCall::LloydStep { values: &o.weights, group: GROUP, scales: &scales, importance: &o.importance, levels: &levels, tally: &mut Tally::default() };
+    gpu.run(call, &o.cancel)
 }
 
 /// Scales are given, so that what is timed is the device's part alone.

@@ -7,6 +7,7 @@ pub(crate) mod engine;
 mod feedback;
 pub mod forward;
 mod layer_error;
+mod lloyd_step;
 mod meter;
 mod pace;
 mod peaks;
@@ -226,6 +227,11 @@ impl Gpu {
             KernelCall::Encode { format, weights, columns, importance, bytes } => encode::run(engine, format, weights, columns, importance, bytes, cancel),
             KernelCall::Statistics { values, absmax, histogram, sums } => statistics::run(engine, values, absmax, histogram, sums, cancel),
             KernelCall::LayerError { difference, columns, hessian, row_errors } => layer_error::run(engine, difference, columns, hessian, row_errors, cancel),
+            KernelCall::Rotate { rotation, rows, turned } => forward::rotate(self, rotation, rows, turned, cancel),
+            KernelCall::LloydStep { values, group, scales, importance, levels, tally } => {
+                *tally = lloyd_step::run(engine, &lloyd_step::Weights { values, group, scales, importance }, levels, cancel)?;
+                Ok(())
+            }
         }
     }
 }

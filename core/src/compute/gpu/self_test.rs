@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use bytemuck::{bytes_of, cast_slice};
 use halftone_shaders::Kernel;
-use halftone_shaders::twin::{feedback_columns, feedback_product, layer_error, statistics};
+use halftone_shaders::twin::{feedback_columns, feedback_product, layer_error, lloyd_step, statistics};
 
 const ROWS: usize = 5;
 const COLUMNS: usize = 48;
@@ -49,6 +49,7 @@ fn check_calls(backend: &dyn Backend, kernel: Kernel) -> Result<()> {
     match kernel {
         Kernel::Statistics => statistics(backend, &values),
         Kernel::LayerError => layer_error(backend, &values),
+        Kernel::LloydStep => lloyd_step(backend, &values),
         _ => encode(backend, kernel),
     }
 }
@@ -148,6 +149,24 @@ fn layer_error(backend: &dyn Backend, values: &[f32]) -> Result<()> {
     verdict(backend, "layer_error", want.iter().zip(&got).all(|(w, g)| (w - g).abs() <= 4.0 * layer_error::TOLERANCE as f32 * w.abs()))
 }
 
+fn lloyd_step(backend: &dyn Backend, values: &[f32]) -> Result<()> {
+    const GROUP: usize = 24;
+    let scales: Vec<f32> = (0..values.len() / GROUP).map(|i| if i == 3 { 0.0 } else { 2.0 + (i % 4) as f32 }).collect();
+    let importance: Vec<f32> = (0..COLUMNS).map(|i| (1 + i * 7 % 29) as f32).collect();
+    let levels: Vec<f32> = (0..8).map(|k| (k * k) as f32 / 16.0 - 1.0).collect();
+    for importance in [&importance[..], &[]] {
+        let want = lloyd_step::tally(values, 0, &scales, GROUP, importance, &lloyd_step::boundaries(&levels));
+        let mut got = lloyd_step::Tally::default();
+        let call = KernelCall::LloydStep { values, group: GROUP, scales: &scales, importance, levels: &levels, tally: &mut got };
+        backend.run(call, &CancelToken::default())?;
+        // A term is at most the largest importance × scale².
+        let near = |(count, (a, b)): (&u64, (&f64, &f64))| (a - b).abs() <= lloyd_step::TOLERANCE * 29.0 * 25.0 * *count as f64;
+        let close = |a: &[f64], b: &[f64]| want.counts.iter().zip(a.iter().zip(b)).all(near);
+        verdict(backend, "lloyd_step", want.counts == got.counts && close(&want.weights, &got.weights) && close(&want.sums, &got.sums))?;
+    }
+    Ok(())
+}
+
 fn verdict(backend: &dyn Backend, kernel: &str, holds: bool) -> Result<()> {
     if holds {
         return Ok(());
@@ -166,6 +185,7 @@ mod tests {
         "",
         "statistics",
         "layer_error",
+        "lloyd_step",
         "encode_blocks",
         "encode_affine_blocks",
         "encode_super_blocks",
@@ -200,6 +220,12 @@ mod tests {
                     self.0.run(KernelCall::LayerError { difference, columns, hessian, row_errors: &mut *row_errors }, cancel)?;
                     row_errors[3] *= if LIES[self.1] == "layer_error" { 1.001 } else { 1.0 };
                 }
+                KernelCall::LloydStep { values, group, scales, importance, levels, tally } => {
+                    self.0.run(KernelCall::LloydStep { values, group, scales, importance, levels, tally: &mut *tally }, cancel)?;
+                    tally.counts[5] += u64::from(LIES[self.1] == "lloyd_step");
+                }
+                // Its kernel is tested among those of the forward pass.
+                KernelCall::Rotate { .. } => self.0.run(call, cancel)?,
             }
             Ok(())
         }

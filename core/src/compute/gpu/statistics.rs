@@ -1,7 +1,7 @@
 //! Moments and histogram: counts are summed over tiles; the f32 partials of the workgroups in f64, in order.
 
 use super::engine::{Dispatch, Engine};
-use super::tiles::{MAX_WORKGROUPS, floats, tiled, words};
+use super::tiles::{MAX_WORKGROUPS, floats, scale_to_one, tiled, words};
 use crate::error::Result;
 use crate::job::CancelToken;
 use bytemuck::{bytes_of, cast_slice};
@@ -52,10 +52,4 @@ pub(super) fn run(engine: &Engine, values: &[f32], absmax: f32, histogram: &mut 
         *sum /= f64::from(scale).powi(power);
     }
     Ok(())
-}
-
-/// The power of two that brings `absmax` into [1, 2).
-fn scale_to_one(absmax: f32) -> f32 {
-    let exponent = (absmax.to_bits() >> 23 & 0xff).clamp(1, 253);
-    f32::from_bits((254 - exponent) << 23)
 }

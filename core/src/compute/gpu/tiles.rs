@@ -58,3 +58,9 @@ pub(super) fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
 pub(super) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
     words(bytes).map(f32::from_le_bytes)
 }
+
+/// The power of two that brings a positive number into [1, 2).
+pub(super) fn scale_to_one(largest: f32) -> f32 {
+    let exponent = (largest.to_bits() >> 23 & 0xff).clamp(1, 253);
+    f32::from_bits((254 - exponent) << 23)
+}

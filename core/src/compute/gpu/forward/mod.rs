@@ -11,6 +11,7 @@ mod logits;
 mod matrix;
 mod norm;
 mod rope;
+mod rotation;
 mod rows;
 pub(super) mod self_test;
 
@@ -21,6 +22,7 @@ pub use logits::{LogitRows, RowComparison};
 pub use matrix::Matrix;
 pub use norm::NormWeights;
 pub use rope::Turns;
+pub(super) use rotation::rotate;
 pub use rows::Rows;
 
 use super::Gpu;

@@ -8,7 +8,7 @@ use halftone_shaders::Kernel;
 use halftone_shaders::twin::gate::Curve;
 use halftone_shaders::twin::matmul_quantized::Stored;
 use halftone_shaders::twin::round_inputs::Rounding;
-use halftone_shaders::twin::{add, attention, embedding, gate, gram, logits_compare, matmul, matmul_quantized, norm, rope, round_inputs};
+use halftone_shaders::twin::{add, attention, embedding, gate, gram, hadamard, logits_compare, matmul, matmul_quantized, norm, rope, round_inputs};
 
 const ROWS: usize = 5;
 const COLUMNS: usize = 64;
@@ -29,6 +29,7 @@ pub(in crate::compute::gpu) fn check(gpu: &Gpu, kernel: Kernel) -> Result<Option
         Kernel::Embedding => gathered(gpu)?,
         Kernel::RoundInputs => rounded(gpu, Rounding::F16)? && rounded(gpu, Rounding::Bf16)? && rounded(gpu, Rounding::Q8_0)? && rounded(gpu, Rounding::Q8K)?,
         Kernel::LogitsCompare => compared(gpu)?,
+        Kernel::Hadamard => butterflies(gpu, 16, 4, true)? && butterflies(gpu, 64, 1, false)?,
         _ => return Ok(None),
     };
     Ok(Some(holds))
@@ -128,6 +129,19 @@ fn gathered(gpu: &Gpu) -> Result<bool> {
     embedding::embedding(&x, COLUMNS, &numbers, 0.5, &mut want);
     let params = embedding::Params { count: 5, columns: 64, rows: 5, scale: 0.5, ..Default::default() };
     gives(gpu, Kernel::Embedding, bytes_of(&params), &[input(&x), Operand::Input(cast_slice(&numbers)), OUTPUT], BY_ROW, &want)
+}
+
+/// Workgroups of three lines, the last of less.
+fn butterflies(gpu: &Gpu, length: usize, stride: usize, is_signed: bool) -> Result<bool> {
+    let (x, y) = (x(), y());
+    let mut rows: Vec<f64> = x.iter().zip(&y).map(|(v, sign)| f64::from(*v) * if is_signed { f64::from(*sign) } else { 1.0 }).collect();
+    hadamard::hadamard(&mut rows, length, stride, 0.25);
+    let want: Vec<f32> = rows.iter().map(|v| *v as f32).collect();
+    let (count, lines) = (x.len() as u32, 3);
+    let (length, stride) = (length as u32, stride as u32);
+    let params = hadamard::Params { count, size: count, length, stride, lines, signed: is_signed.into(), scale: 0.25, padding: 0 };
+    let workgroups = [(count / length).div_ceil(lines), 1, 1];
+    gives(gpu, Kernel::Hadamard, bytes_of(&params), &[input(&y), Operand::Changed(cast_slice(&x))], workgroups, &want)
 }
 
 /// Blocks of 256 are the longest. A step that falls otherwise on a tie is a difference of one part in 127 of the largest value.
