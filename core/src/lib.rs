@@ -39,4 +39,6 @@ pub mod eval;
 pub mod export;
 pub mod refine;
 
+pub mod bench;
+
 pub use error::{Error, Result, UserMessage};

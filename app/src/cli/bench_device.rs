@@ -3,8 +3,8 @@
 use super::print;
 use super::session::Session;
 use clap::Args;
+use halftone_core::bench::{BenchSize, DeviceReport, bench_device, bench_roads};
 use halftone_core::compute::DeviceChoice;
-use halftone_core::compute::bench::{BenchSize, DeviceReport, bench_device, bench_roads};
 use halftone_core::compute::gpu::Gpu;
 
 /// A count, 4e9 being one too.

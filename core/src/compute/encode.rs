@@ -31,6 +31,19 @@ pub(crate) fn encoder(format: Format) -> Option<Encoder> {
     Some(encoder)
 }
 
+/// Every format with a kernel; of those with groups one of each number of bits, of every length that a kernel must cut otherwise.
+pub fn formats_with_kernel() -> Vec<Format> {
+    let ggml = GgmlType::ALL.iter().map(|kind| Format::Ggml(*kind));
+    let groups = [32, 96, 128, 8, 24, 256, 64];
+    let int =
+        |(bits, symmetric)| Format::Int(IntFormat { bits, scope: Granularity::Group(groups[(usize::from(bits) + usize::from(symmetric)) % 7]), symmetric });
+    let ints = (2..=8).flat_map(move |bits| [true, false].map(|symmetric| int((bits, symmetric))));
+    let floats = Element::ALL.iter().zip(groups).map(|(&element, group)| Format::Float(FloatFormat { element, scope: Granularity::Group(group) }));
+    let mx = Element::ALL.iter().filter(|element| **element != Element::E2M1).map(|&element| Format::Mx(MxFormat(element)));
+    let all = ggml.chain([Format::ScaledNvfp4]).chain(ints).chain(floats).chain(mx);
+    all.filter(|format| encoder(*format).is_some()).collect()
+}
+
 /// Operations are candidates × what one costs a weight: a product, a rounding, two or three sums; or a sum and a comparison a grid row.
 fn ggml(kind: GgmlType) -> Option<Encoder> {
     use GgmlType as T;

@@ -1,7 +1,6 @@
 //! Devices. Kernels are data: a [`KernelCall`] names a kernel, its parameters and its buffers; a [`Backend`] runs it. The CPU
 //! backend calls the twins of `halftone-shaders`; the GPU backend owns a wgpu device of its own, never the window's.
 
-pub mod bench;
 mod cpu;
 mod encode;
 mod fastest;
@@ -20,6 +19,7 @@ use std::sync::Arc;
 
 pub use cpu::Cpu;
 pub(crate) use encode::encoder;
+pub use encode::formats_with_kernel;
 use fastest::Fastest;
 pub use fastest::remember_in;
 pub use threads::set_threads;

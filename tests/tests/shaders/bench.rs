@@ -1,7 +1,7 @@
 //! The table of `bench-device`.
 
 use super::gpu;
-use halftone_core::compute::bench::{BenchSize, bench_device, case_names};
+use halftone_core::bench::{BenchSize, bench_device, case_names};
 use halftone_core::job::CancelToken;
 
 #[test]

@@ -54,7 +54,7 @@ fn operands_that_do_not_fit_are_refused_by_every_device() {
 #[test]
 fn cancelling_stops_between_submits() {
     let device = Gpu::open(&DeviceChoice::Gpu).expect("adapter");
-    let c = Case { format: "INT4-g128", columns: 512 };
+    let c = Case { format: "INT4-g128".parse().expect("format"), columns: 512 };
     let weights = normal(8192 * c.columns, 11);
     let cancel = CancelToken::default();
     let before = device.submits();
@@ -81,7 +81,7 @@ fn cancelling_stops_between_submits() {
 #[test]
 fn a_lost_device_is_an_error_and_not_a_panic() {
     let device = Gpu::open(&DeviceChoice::Gpu).expect("adapter");
-    let c = Case { format: "Q4_0", columns: 96 };
+    let c = Case { format: "Q4_0".parse().expect("format"), columns: 96 };
     let weights = normal(64 * c.columns, 12);
     c.on(&device, &weights, &[], &CancelToken::default()).1.expect("works at first");
     device.fail(Fault::Lost);

@@ -2,8 +2,7 @@
 //! quantize anyone's model.
 
 use super::{Gpu, Operand, forward};
-use crate::codec::{Format, GgmlType};
-use crate::compute::{Backend, Capabilities, KernelCall, encoder};
+use crate::compute::{Backend, Capabilities, KernelCall, encoder, formats_with_kernel};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
 use bytemuck::{bytes_of, cast_slice};
@@ -115,9 +114,7 @@ fn encode(backend: &dyn Backend, kernel: Kernel) -> Result<()> {
     };
     let weights: Vec<f32> = (0..2 * COLUMNS).map(weight).collect();
     let importance: Vec<f32> = (0..COLUMNS).map(|i| (1 + i * 7 % 29) as f32).collect();
-    let others = ["NVFP4-global", "INT3-g96", "INT4-g32-asym", "INT5-g64-asym", "FP6-E3M2-g24", "MXFP8-E4M3"];
-    let formats = GgmlType::ALL.iter().map(|kind| Format::Ggml(*kind)).chain(others.iter().filter_map(|name| name.parse().ok()));
-    for format in formats.filter(|format| encoder(*format).is_some_and(|encoder| encoder.kernel == kernel)) {
+    for format in formats_with_kernel().into_iter().filter(|format| encoder(*format).is_some_and(|encoder| encoder.kernel == kernel)) {
         let want = format.encode(&weights, COLUMNS, Some(&importance))?;
         let mut bytes = vec![0; want.len()];
         let call = KernelCall::Encode { format, weights: &weights, columns: COLUMNS, importance: &importance, bytes: &mut bytes };

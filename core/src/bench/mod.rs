@@ -6,8 +6,8 @@
 mod cases;
 mod road;
 
-use super::gpu::{Gpu, KernelUse, Peaks};
-use super::{Backend, Capabilities};
+use crate::compute::gpu::{Gpu, KernelUse, Peaks};
+use crate::compute::{Backend, Capabilities};
 use crate::error::Result;
 use crate::job::CancelToken;
 use serde::Serialize;
