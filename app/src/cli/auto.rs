@@ -183,8 +183,7 @@ impl<'a> Road<'a> {
         let path = folder.join(if is_gguf { "model.gguf" } else { "model" });
         let (plan, _) = Transform::Rotation { reach, seed: self.session.global.seed }.plan(&self.source, &self.session.cx)?;
         // On the CPU: a run that was stopped and goes on must find the model that its calibration is of, on whatever device.
-        let mut cx = self.session.cx.clone();
-        cx.device = DeviceChoice::Cpu;
+        let cx = self.session.cx.on_device(DeviceChoice::Cpu);
         write_model(&self.source, &plan, DType::F32, &path, &cx)?;
         let source = self.session.open_path(&path)?;
         Ok(Road { session: self.session, args: self.args, original: Some(&self.source), source, folder, text: self.text.clone() })

@@ -6,7 +6,7 @@ use crate::compute::gpu::forward::{Attention, GramSum, LogitRows, Matrix, NormWe
 use crate::compute::gpu::{Feedback, Gpu, Levels};
 use crate::compute::{Backend, KernelCall};
 use crate::error::Result;
-use crate::transform::Rotation;
+use crate::numeric::rotation::Rotation;
 use halftone_shaders::twin::gate::Curve;
 use halftone_shaders::twin::lloyd_step::Tally;
 

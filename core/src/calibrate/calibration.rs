@@ -192,7 +192,7 @@ pub(crate) fn collect_block(
 ) -> Result<Collected> {
     let Some(originals) = originals else {
         return again_where_sums_are_lost(cx, || {
-            let mut collector = Collector::new(gram_columns, &cx.reporter).with_experts(experts(weights)).with_device(cx.accelerator());
+            let mut collector = Collector::new(gram_columns, &cx.reporter).with_experts(experts(weights)).with_device(block.device().cloned());
             for batch in stream.batches() {
                 block.forward(&stream.read(batch)?, Some(&mut collector), cx)?;
             }
@@ -249,7 +249,7 @@ fn again_where_sums_are_lost(cx: &JobContext, collect: impl Fn() -> Result<Colle
 fn collect_once(weights: &dyn Weights, sequences: &[Vec<u32>], gram_columns: usize, cx: &JobContext) -> Result<Collected> {
     let transformer = Transformer::on(weights, cx)?;
     let total = transformer.blocks() as u64 + 1;
-    let mut collector = Collector::new(gram_columns, &cx.reporter).with_experts(experts(weights)).with_device(cx.accelerator());
+    let mut collector = Collector::new(gram_columns, &cx.reporter).with_experts(experts(weights)).with_device(transformer.device().cloned());
     let budget = cx.scratch.memory.saturating_sub(matrices_bytes(weights.config(), gram_columns));
     let mut stream = transformer.stream(sequences, budget, cx)?;
     let run = |index, block: Block| {

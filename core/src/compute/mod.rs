@@ -10,7 +10,7 @@ mod threads;
 
 use crate::codec::Format;
 use crate::error::{Error, Result};
-use crate::transform::Rotation;
+use crate::numeric::rotation::Rotation;
 use halftone_shaders::Kernel;
 use halftone_shaders::twin::lloyd_step::Tally;
 use parking_lot::Mutex;
@@ -219,7 +219,7 @@ pub fn forget(choice: &DeviceChoice) {
 /// The backend for a choice. `Auto` never takes a software adapter. A GPU stays open for the next one who asks.
 ///
 /// # Errors
-/// `Device` when an adapter was asked for by kind or name and there is none.
+/// `Device` when an adapter was asked for by kind or name and there is none, and when one cannot be opened.
 pub fn backend(choice: &DeviceChoice) -> Result<Arc<dyn Backend>> {
     if *choice == DeviceChoice::Cpu {
         return Ok(Arc::new(Cpu::default()));

@@ -32,7 +32,7 @@ pub struct WrittenModel {
     pub untied_head_bytes: u64,
     /// What was done to which model.
     pub note: String,
-    /// The GPU that computed its rotations, in single precision; none where the CPU did, in double precision.
+    /// The GPU that computed its rotations, in single precision, or those before it failed; none where the CPU did, in double precision.
     pub device: Option<String>,
 }
 
@@ -68,6 +68,7 @@ pub fn write_model(source: &Source, plan: &Plan, float: DType, path: &Path, cx: 
     if is_gguf && plan.unties_head() {
         gguf::check_separate_head(&source.config.architecture)?;
     }
+    let device = if plan.rotates() { cx.backend().gpu().map(|gpu| gpu.name().to_owned()) } else { None };
     let tensors = outgoing(source, plan, float);
     let view = Transformed::new(source, plan).on(cx);
     let mut hashes = Vec::with_capacity(tensors.len());
@@ -116,7 +117,6 @@ pub fn write_model(source: &Source, plan: &Plan, float: DType, path: &Path, cx: 
     compare(&written, &tensors, &hashes, cx)?;
     let untied_head_bytes = if plan.unties_head() { tensors.last().map_or(0, |t| t.bytes) } else { 0 };
     let (path, hash, fingerprint) = (path.to_owned(), hash_file(&file)?, written.fingerprint);
-    let device = if plan.rotates() { cx.backend().gpu().map(|gpu| gpu.name().to_owned()) } else { None };
     Ok(WrittenModel { path, bytes: size, hash, fingerprint, untied_head_bytes, note: plan.note.clone(), device })
 }
 

@@ -96,6 +96,12 @@ impl JobContext {
         Self::new(DeviceChoice::Cpu, |_| {})
     }
 
+    /// The same job on another device.
+    #[must_use]
+    pub fn on_device(&self, device: DeviceChoice) -> Self {
+        Self { device, opened: Arc::default(), ..self.clone() }
+    }
+
     /// Stops here when cancelled; waits here while paused. Called between tensors, blocks and submits.
     ///
     /// # Errors

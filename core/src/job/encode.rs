@@ -129,7 +129,7 @@ impl<'a> Encoder<'a> {
         }
         let round = |device: &dyn Backend| {
             // It is mostly products of this shape.
-            let gpu = device.gpu().filter(|_| by_feedback && device.suits_products(weights.len() / columns, columns));
+            let gpu = device.gpu().filter(|_| by_feedback && has_kernel && device.suits_products(weights.len() / columns, columns));
             self.rounder.round(weights, columns, format, Evidence { gpu, ..evidence })
         };
         let rounded = self.cx.compute(round, notices)?;

@@ -132,6 +132,11 @@ impl Block {
         })
     }
 
+    /// The device that it is on.
+    pub fn device(&self) -> Option<&Arc<Accelerator>> {
+        self.device.as_ref()
+    }
+
     /// The residual stream after this block, for each sequence (tokens × hidden) before it. Taps see the sequences in order, whole, about
     /// 2,048 tokens at a time.
     ///

@@ -86,6 +86,11 @@ impl<'a> Transformer<'a> {
         Ok(Self { device, ..Self::new(weights)? })
     }
 
+    /// The device that its blocks are on.
+    pub fn device(&self) -> Option<&Arc<Accelerator>> {
+        self.device.as_ref()
+    }
+
     /// Number of blocks.
     pub fn blocks(&self) -> usize {
         self.weights.config().block_count

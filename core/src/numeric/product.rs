@@ -21,15 +21,5 @@ pub(crate) fn partial_product(a: &[f32], b: &[f32], inner: usize, columns: Range
 
 /// A·Bᵀ for row-major A (rows of `inner`) and B (rows of `inner`); the result is row-major, A's rows × B's rows.
 pub fn times_transposed(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
-    let (rows, columns) = (a.len() / inner, b.len() / inner);
-    let mut out = vec![0.0; rows * columns];
-    matmul(
-        MatMut::from_row_major_slice_mut(&mut out, rows, columns),
-        Accum::Replace,
-        MatRef::from_row_major_slice(a, rows, inner),
-        MatRef::from_row_major_slice(b, columns, inner).transpose(),
-        1.0,
-        Par::rayon(0),
-    );
-    out
+    partial_product(a, b, inner, 0..inner)
 }

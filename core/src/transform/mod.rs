@@ -9,20 +9,18 @@
 
 mod awq;
 mod fold;
-mod hadamard;
 mod plan;
 mod rotate;
-mod rotation;
 mod smooth;
 mod structure;
 mod view;
 
+pub use crate::numeric::rotation::Rotation;
 pub use awq::Choice;
 pub use fold::{Fold, Maker};
 pub(crate) use plan::transposed;
 pub use plan::{Map, Plan, Side, Step};
 pub use rotate::Reach;
-pub use rotation::Rotation;
 pub use structure::{Block, Half, Part, Structure};
 pub use view::Transformed;
 

@@ -130,7 +130,7 @@ fn a_transform_runs_on_the_device_and_goes_on_with_the_cpu_when_it_fails() {
     let write = |name: &str, cx: &JobContext| {
         let path = folder.path().join(format!("{name}.gguf"));
         let written = write_model(&model, &plan, DType::F32, &path, cx).unwrap();
-        assert_eq!(written.device.is_some(), matches!(name, "gpu" | "again"), "{written:?}");
+        assert_eq!(written.device.is_some(), name != "cpu", "{written:?}");
         source::open(&path, &Reporter::default()).unwrap()
     };
     let cpu = write("cpu", &JobContext::silent());

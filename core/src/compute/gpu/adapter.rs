@@ -50,16 +50,20 @@ pub(super) fn extensions(adapter: &Adapter) -> Extensions {
     Extensions { subgroups: has(wgpu::Features::SUBGROUP), halves: has(wgpu::Features::SHADER_F16) }
 }
 
+/// What they are called.
+pub(super) fn names(Extensions { subgroups, halves }: Extensions) -> Vec<&'static str> {
+    [(subgroups, "subgroups"), (halves, "16-bit floats")].into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect()
+}
+
 /// What is shown of an adapter.
 pub(super) fn capabilities(adapter: &Adapter) -> Capabilities {
     let info = adapter.get_info();
-    let Extensions { subgroups, halves } = extensions(adapter);
     let driver = [format!("{:?}", info.backend), info.driver, info.driver_info].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
     Capabilities {
         name: info.name,
         driver,
         is_software: info.device_type == DeviceType::Cpu,
-        extensions: [(subgroups, "subgroups"), (halves, "16-bit floats")].into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect(),
+        extensions: names(extensions(adapter)),
         max_binding_bytes: adapter.limits().max_storage_buffer_binding_size.min(MAX_BINDING_BYTES),
     }
 }

@@ -113,6 +113,7 @@ impl Gpu {
         let tested = Kernel::ALL.iter().map(|_| OnceLock::new()).collect();
         let there = adapter::extensions(adapter);
         let used = Extensions { subgroups: there.subgroups && most.extensions.subgroups, halves: there.halves && most.extensions.halves };
+        capabilities.extensions = adapter::names(used);
         let engine = Engine::open(adapter, capabilities.max_binding_bytes, used)?;
         let gpu = Self { engine: Arc::new(engine), tested, capabilities: Arc::new(capabilities) };
         tracing::info!(adapter = gpu.capabilities.name, "compute device opened");

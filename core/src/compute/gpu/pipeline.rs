@@ -14,7 +14,8 @@ pub(super) struct Pipeline {
 /// A kernel with extensions and without.
 #[derive(Default)]
 struct Variants {
-    extended: OnceLock<Pipeline>,
+    /// None where it does not compile.
+    extended: OnceLock<Option<Pipeline>>,
     plain: OnceLock<Pipeline>,
     is_plain: AtomicBool,
 }
@@ -33,11 +34,13 @@ impl Pipelines {
 
     pub(super) fn of(&self, kernel: Kernel) -> &Pipeline {
         let variants = &self.kernels[kernel as usize];
-        let plain = || Pipeline::new(&self.device, kernel, kernel.wgsl(Extensions::default()));
-        if variants.is_plain.load(Ordering::Acquire) {
-            return variants.plain.get_or_init(plain);
+        if self.is_extended(kernel)
+            && !variants.is_plain.load(Ordering::Acquire)
+            && let Some(pipeline) = variants.extended.get_or_init(|| self.extended(kernel))
+        {
+            return pipeline;
         }
-        variants.extended.get_or_init(|| if self.is_extended(kernel) { self.extended(kernel).unwrap_or_else(plain) } else { plain() })
+        variants.plain.get_or_init(|| Pipeline::new(&self.device, kernel, kernel.wgsl(Extensions::default())))
     }
 
     /// From now on this kernel does without extensions; whether that is a difference.
@@ -102,13 +105,15 @@ mod tests {
     use crate::compute::DeviceChoice;
     use crate::compute::gpu::{Gpu, Most};
 
-    /// Puts a kernel that computes something else in the place of the extended one.
+    /// Puts a kernel that computes something else in the place of the one that is used.
     fn spoil(gpu: &Gpu, kernel: Kernel, from: &str, to: &str) {
         let pipelines = gpu.engine.pipelines();
         let source = kernel.wgsl(pipelines.extensions);
         assert!(source.contains(from), "{} with {:?}", kernel.name(), pipelines.extensions);
         let wrong = Pipeline::new(&pipelines.device, kernel, source.replace(from, to));
-        assert!(pipelines.kernels[kernel as usize].extended.set(wrong).is_ok(), "not used before");
+        let variants = &pipelines.kernels[kernel as usize];
+        let is_new = if pipelines.is_extended(kernel) { variants.extended.set(Some(wrong)).is_ok() } else { variants.plain.set(wrong).is_ok() };
+        assert!(is_new, "not used before");
     }
 
     #[test]

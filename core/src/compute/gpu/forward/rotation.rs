@@ -9,7 +9,7 @@ use super::super::tiles::{floats, tiled};
 use super::{Matrix, Product, Rows, WORK_UNIT};
 use crate::error::Result;
 use crate::job::CancelToken;
-use crate::transform::Rotation;
+use crate::numeric::rotation::Rotation;
 use bytemuck::cast_slice;
 use halftone_shaders::Kernel;
 use halftone_shaders::twin::hadamard::{Params, passes};
