@@ -15,7 +15,7 @@ use egui::{ThemePreference, ViewportCommand};
 use halftone_core::allocate::Target;
 use halftone_core::codec::Format;
 use halftone_core::compute::DeviceChoice;
-use halftone_core::job::{JobKind, QuantizeOptions};
+use halftone_core::job::{JobKind, QuantizeOptions, folder_name};
 use halftone_core::recipe::{Edit, Recipe};
 use halftone_core::refine::RefineOptions;
 use std::sync::Arc;
@@ -188,9 +188,9 @@ impl Studio {
             Some(root) => {
                 self.session.drop_derived();
                 self.session.quantized_bytes = self.session.allocation.plan.as_ref().map_or(0, |p| p.file_bytes);
-                // One folder for each recipe: running the same one again resumes.
-                let folder = root.join(recipe.hash().chars().take(16).collect::<String>());
+                // Running the same job again resumes it; after another calibration, or by another version of the program, it is another job.
                 let calibration = self.session.calibration.clone();
+                let folder = root.join(folder_name(&recipe, calibration.as_deref()));
                 self.jobs.start(JobKind::Quantize { source, calibration, recipe, options: QuantizeOptions { folder } }, self.settings.device.clone());
             }
             None => self.no_folder("Quantize", now),

@@ -7,6 +7,7 @@
 use super::atomic::TEMPORARY_PREFIX;
 use super::record::Record;
 use super::write_atomically;
+use crate::calibrate::Calibration;
 use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
@@ -118,6 +119,12 @@ impl Journal {
     pub(super) fn path(&self, position: usize) -> PathBuf {
         record_path(&self.folder, position)
     }
+}
+
+/// A folder's name for this recipe with this calibration by this program, which no other job has: what one made is not in another's way.
+pub fn folder_name(recipe: &Recipe, calibration: Option<&Calibration>) -> String {
+    let calibration = calibration.map(Calibration::hash).unwrap_or_default();
+    blake3::hash(format!("{}\n{calibration}\n{}", recipe.hash(), crate::round::TOOL).as_bytes()).to_hex().chars().take(16).collect()
 }
 
 /// A finished quantization: the recipe and the mapped records.

@@ -24,7 +24,7 @@ pub use context::{CancelToken, JobContext, Scratch};
 pub use device::DeviceUse;
 pub(crate) use encode::{Encoder, zero_non_finite};
 pub use event::{JobEvent, JobId, JobKind, Outcome, Product, Progress, Stage, TensorDone};
-pub use journal::{Artifact, RecordHeader, StoredResidual};
+pub use journal::{Artifact, RecordHeader, StoredResidual, folder_name};
 pub use outbox::Wake;
 pub use perform::run;
 pub use quantize::{QuantizeOptions, quantize};
