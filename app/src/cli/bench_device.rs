@@ -28,6 +28,9 @@ pub struct BenchDeviceArgs {
 
 /// Times every kernel of a device.
 pub fn run(session: &Session, args: &BenchDeviceArgs) -> anyhow::Result<()> {
+    if args.device == DeviceChoice::Cpu {
+        anyhow::bail!("bench-device times a GPU against its own memory and arithmetic: name one, or none for the first there is");
+    }
     let gpu = Gpu::open(&args.device)?;
     let is_software = halftone_core::compute::Backend::capabilities(&gpu).is_software;
     let size = if is_software && !args.full { BenchSize::Small } else { BenchSize::Full };

@@ -31,13 +31,21 @@ pub use session::Session;
 use halftone_core::Error;
 use std::process::ExitCode;
 
+/// Refuses to write over what is read.
+fn keep_inputs(command: &Command) -> anyhow::Result<()> {
+    if let Some((output, inputs)) = command.files() {
+        inputs.into_iter().try_for_each(|input| halftone_core::job::not_the_same(input, output))?;
+    }
+    Ok(())
+}
+
 /// Runs a subcommand and turns its end into an exit code; errors are told as summary, details, hint.
 pub fn run(cli: &Cli, command: &Command) -> ExitCode {
     let mut session = Session::new(&cli.global);
     if let Some(device) = command.device() {
         session.cx.device = device.clone();
     }
-    let result = match command {
+    let result = keep_inputs(command).and_then(|()| match command {
         Command::Devices => inspect::devices(&session),
         Command::BenchDevice(args) => bench_device::run(&session, args),
         Command::Inspect(args) => inspect::inspect(&session, args),
@@ -51,7 +59,7 @@ pub fn run(cli: &Cli, command: &Command) -> ExitCode {
         Command::Export(args) => export::run(&session, args),
         Command::Verify(args) => verify::run(&session, args),
         Command::Auto(args) => auto::run(&session, args),
-    };
+    });
     session.finish();
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use super::delivery::hash_file;
 use super::gguf::{self, Container, TensorInfo, dtype_id, file_type};
 use super::safetensors::{COMPANIONS, copy_companion, header, is_folder, output_file};
 use crate::error::{Error, Result};
-use crate::job::{JobContext, Stage, write_atomically, write_file_atomically};
+use crate::job::{JobContext, Stage, not_the_same, write_atomically, write_file_atomically};
 use crate::model::Weights as _;
 use crate::report::Reporter;
 use crate::source::{self, MetaValue, Source, SourceFormat};
@@ -59,6 +59,7 @@ pub fn write_model(source: &Source, plan: &Plan, float: DType, path: &Path, cx: 
     if !matches!(float, DType::F32 | DType::F16 | DType::Bf16) {
         return Err(Error::unsupported(format!("a transformed model in {float}"), "its weights are F32, F16 or BF16"));
     }
+    not_the_same(&source.path, path)?;
     let is_gguf = matches!(source.format, SourceFormat::Gguf(_));
     let suffix = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
     if is_gguf != suffix || (!is_gguf && !is_folder(path)) {

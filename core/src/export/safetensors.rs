@@ -9,7 +9,7 @@ use super::delivery::{check_shifts, deliver, quoted, same_model};
 use super::outgoing::{Content, Outgoing};
 use super::{ExportFormat, Exported, Writer};
 use crate::error::{Error, Result};
-use crate::job::{Artifact, JobContext, write_atomically};
+use crate::job::{Artifact, JobContext, not_the_same, write_atomically};
 use crate::recipe::Recipe;
 use crate::source::{Source, SourceFormat, TensorEntry};
 use crate::tensor::{DType, TensorView};
@@ -42,6 +42,8 @@ impl Writer for SafetensorsWriter {
 
     fn write(&self, source: &Source, artifact: &Artifact, path: &Path, cx: &JobContext) -> Result<Exported> {
         same_model(source, artifact)?;
+        not_the_same(&source.path, path)?;
+        not_the_same(&source.path, &output_file(path))?;
         self.supports(source, &artifact.recipe)?;
         let folder = is_folder(path);
         let file = output_file(path);
@@ -51,7 +53,12 @@ impl Writer for SafetensorsWriter {
         let tensors = outgoing(source, artifact);
         let header = header(infos(&tensors))?;
         let size = header.len() as u64 + tensors.iter().map(|t| t.bytes).sum::<u64>();
-        let command = if folder { format!("vllm serve {}", quoted(path)) } else { format!("halftone inspect {}", quoted(&file)) };
+        // Without its configuration beside it nothing serves it.
+        let command = if folder && source.format == SourceFormat::Safetensors {
+            format!("vllm serve {}", quoted(path))
+        } else {
+            format!("halftone inspect {}", quoted(&file))
+        };
         let exported = deliver((ExportFormat::Safetensors, &file, command), &tensors, size, cx, |out, tensor| {
             out.write_all(&header)?;
             (0..tensors.len()).try_for_each(|index| tensor(index, out))

@@ -57,6 +57,18 @@ fn ours_or_io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Erro
     move |error| error.downcast::<Error>().unwrap_or_else(Error::io(operation, path))
 }
 
+/// Refuses to write where something is read from, by whatever name.
+///
+/// # Errors
+/// `Input`.
+pub fn not_the_same(input: &Path, output: &Path) -> Result<()> {
+    match (input.canonicalize(), output.canonicalize()) {
+        (Ok(a), Ok(b)) if a == b => Err(Error::Input(format!("{} is what is read; writing there would destroy it: name another output", output.display()))),
+        // What is not there cannot be lost.
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +110,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = write_file_atomically(&folder.path().join("x"), |_| Err(io::Error::other(Error::Cancelled)), |_| Ok(())).unwrap_err();
         assert!(matches!(error, Error::Cancelled));
+    }
+
+    #[test]
+    fn what_is_read_is_not_written_over_by_any_name() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (file, other) = (folder.path().join("model.gguf"), folder.path().join("new.gguf"));
+        std::fs::write(&file, "model").expect("write");
+        not_the_same(&file, &other).expect("another file");
+        let error = not_the_same(&file, &folder.path().join("./model.gguf")).expect_err("the same");
+        assert!(matches!(error, Error::Input(_)), "{error}");
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&file, &other).expect("link");
+            assert!(not_the_same(&file, &other).is_err(), "the same by another name");
+        }
     }
 }

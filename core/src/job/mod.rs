@@ -19,6 +19,7 @@ mod runner;
 mod sequential;
 
 pub use accelerator::Accelerator;
+pub use atomic::not_the_same;
 pub use atomic::{write_atomically, write_file_atomically};
 pub use context::{CancelToken, JobContext, Scratch};
 pub use device::DeviceUse;

@@ -13,7 +13,7 @@ use super::delivery::{check_shifts, deliver, quoted, same_model};
 use super::outgoing::{Content, Outgoing};
 use super::{ExportFormat, Exported, Writer};
 use crate::error::{Error, Result};
-use crate::job::{Artifact, JobContext};
+use crate::job::{Artifact, JobContext, not_the_same};
 use crate::recipe::Recipe;
 use crate::report::NoticeKind;
 use crate::source::{Source, SourceFormat, TensorEntry, expert_of};
@@ -105,6 +105,7 @@ impl Writer for GgufWriter {
 
     fn write(&self, source: &Source, artifact: &Artifact, path: &Path, cx: &JobContext) -> Result<Exported> {
         same_model(source, artifact)?;
+        not_the_same(&source.path, path)?;
         self.supports(source, &artifact.recipe)?;
         if !source.metadata.contains_key("tokenizer.ggml.model") {
             let text = "the file has no tokenizer, because none was found beside the model; llama.cpp will not load it".to_owned();
