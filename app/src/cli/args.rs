@@ -13,7 +13,7 @@ use halftone_core::gradient::GRADIENT_TOKENS;
 use halftone_core::residual::Candidate;
 use halftone_core::round::DEFAULT_ROUNDING;
 use halftone_core::transform::Reach;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Sees, decides, runs and proves the compression of a trained model.
 #[derive(Debug, Parser)]
@@ -420,27 +420,6 @@ impl Command {
             Self::Transform(args) => Some(&args.device),
             _ => None,
         }
-    }
-}
-
-impl Command {
-    /// What it writes over, and what it reads that cannot be had again; a table or calibration that is merged into itself is meant.
-    pub fn files(&self) -> Option<(&Path, Vec<&Path>)> {
-        fn model(model: &ModelArg) -> impl Iterator<Item = &Path> {
-            model.model.iter().map(Path::new)
-        }
-        fn paths<'a>(some: impl IntoIterator<Item = &'a PathBuf>) -> impl Iterator<Item = &'a Path> {
-            some.into_iter().map(PathBuf::as_path)
-        }
-        Some(match self {
-            Self::Transform(args) => (&args.output, model(&args.model).collect()),
-            Self::Calibrate(args) => (&args.output, model(&args.model).chain(paths(&args.text)).collect()),
-            Self::Measure(args) => (&args.output, model(&args.model).chain(paths(&args.calibration)).chain(paths(&args.probe_text)).collect()),
-            Self::Allocate(args) => (&args.output, paths([&args.table]).chain(paths(&args.calibration)).chain(paths(&args.search_text)).collect()),
-            Self::Export(args) => (&args.output, args.model.iter().map(Path::new).collect()),
-            Self::Auto(args) => (&args.output, model(&args.model).chain(paths(&args.text)).chain(paths(&args.eval_text)).collect()),
-            _ => return None,
-        })
     }
 }
 

@@ -11,6 +11,7 @@ mod calibrate;
 mod choice_args;
 mod compare;
 mod export;
+mod inputs;
 mod inspect;
 mod measure;
 mod print;
@@ -31,21 +32,13 @@ pub use session::Session;
 use halftone_core::Error;
 use std::process::ExitCode;
 
-/// Refuses to write over what is read.
-fn keep_inputs(command: &Command) -> anyhow::Result<()> {
-    if let Some((output, inputs)) = command.files() {
-        inputs.into_iter().try_for_each(|input| halftone_core::job::not_the_same(input, output))?;
-    }
-    Ok(())
-}
-
 /// Runs a subcommand and turns its end into an exit code; errors are told as summary, details, hint.
 pub fn run(cli: &Cli, command: &Command) -> ExitCode {
     let mut session = Session::new(&cli.global);
     if let Some(device) = command.device() {
         session.cx.device = device.clone();
     }
-    let result = keep_inputs(command).and_then(|()| match command {
+    let result = inputs::keep(command).and_then(|()| match command {
         Command::Devices => inspect::devices(&session),
         Command::BenchDevice(args) => bench_device::run(&session, args),
         Command::Inspect(args) => inspect::inspect(&session, args),
